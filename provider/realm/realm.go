@@ -1,0 +1,134 @@
+// Package realm holds the settings of a realm: its address, its lifetimes, its
+// token policy, its default roles and scopes.
+//
+// It does not own users, clients or keys, nor how a lifetime is judged
+// (provider/session). The provider's declaration writes the record at start,
+// administrators change the rest; every endpoint reads it in its transaction,
+// so that the settings of now decide.
+package realm
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Settings of a realm. The zero value of a duration means Keycloak's default;
+// Resolve fills it in.
+type Settings struct {
+	Name        string `json:"name"`
+	DisplayName string `json:"display_name,omitempty"`
+	// URL is the public address of the realm's server without a trailing slash,
+	// e.g. https://id.example.com. The issuer is URL + "/realms/" + Name.
+	URL     string `json:"url"`
+	Enabled bool   `json:"enabled"`
+
+	AccessTokenLifespan      time.Duration `json:"access_token_lifespan,omitempty"`       // default 5 m
+	CodeLifespan             time.Duration `json:"code_lifespan,omitempty"`               // default 1 m
+	LoginTimeout             time.Duration `json:"login_timeout,omitempty"`               // default 30 m, the whole login
+	SSOSessionIdle           time.Duration `json:"sso_session_idle,omitempty"`            // default 30 m
+	SSOSessionMax            time.Duration `json:"sso_session_max,omitempty"`             // default 10 h
+	OfflineSessionIdle       time.Duration `json:"offline_session_idle,omitempty"`        // default 30 d
+	OfflineSessionMaxLimited bool          `json:"offline_session_max_limited,omitempty"` // default off
+	OfflineSessionMax        time.Duration `json:"offline_session_max,omitempty"`         // default 60 d, judged only when limited
+	RevokeRefreshToken       bool          `json:"revoke_refresh_token,omitempty"`        // single use; default off
+	RefreshTokenMaxReuse     int           `json:"refresh_token_max_reuse,omitempty"`
+	// OfflineSessionLimit is the number of offline sessions of one user at one
+	// client; the longest unused beyond it goes. Default 100.
+	OfflineSessionLimit int `json:"offline_session_limit,omitempty"`
+
+	// SigningAlgorithm of ID and access tokens: RS256 by default.
+	SigningAlgorithm string `json:"signing_algorithm,omitempty"`
+	// NotBefore refuses what was issued earlier, in Unix milliseconds; 0: off.
+	NotBefore int64 `json:"not_before,omitempty"`
+
+	DefaultRoles         []string `json:"default_roles,omitempty"`          // of users without declared roles; default: offline_access
+	DefaultClientScopes  []string `json:"default_client_scopes,omitempty"`  // of new clients; default: profile email roles web-origins acr basic
+	OptionalClientScopes []string `json:"optional_client_scopes,omitempty"` // of new clients; default: offline_access address phone
+	// Managed by configuration: its declared fields are read-only elsewhere.
+	Managed bool `json:"managed,omitempty"`
+}
+
+// Defaults of Keycloak 26.
+const (
+	DefaultAccessTokenLifespan = 5 * time.Minute
+	DefaultCodeLifespan        = time.Minute
+	DefaultLoginTimeout        = 30 * time.Minute
+	DefaultSSOSessionIdle      = 30 * time.Minute
+	DefaultSSOSessionMax       = 10 * time.Hour
+	DefaultOfflineSessionIdle  = 30 * 24 * time.Hour
+	DefaultOfflineSessionMax   = 60 * 24 * time.Hour
+	DefaultOfflineSessionLimit = 100
+	DefaultSigningAlgorithm    = "RS256"
+)
+
+// Resolve returns the settings with every default filled in.
+func (s Settings) Resolve() Settings {
+	fill := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	fill(&s.AccessTokenLifespan, DefaultAccessTokenLifespan)
+	fill(&s.CodeLifespan, DefaultCodeLifespan)
+	fill(&s.LoginTimeout, DefaultLoginTimeout)
+	fill(&s.SSOSessionIdle, DefaultSSOSessionIdle)
+	fill(&s.SSOSessionMax, DefaultSSOSessionMax)
+	fill(&s.OfflineSessionIdle, DefaultOfflineSessionIdle)
+	fill(&s.OfflineSessionMax, DefaultOfflineSessionMax)
+	if s.OfflineSessionLimit <= 0 {
+		s.OfflineSessionLimit = DefaultOfflineSessionLimit
+	}
+	if s.SigningAlgorithm == "" {
+		s.SigningAlgorithm = DefaultSigningAlgorithm
+	}
+	if s.DefaultRoles == nil {
+		s.DefaultRoles = []string{"offline_access"}
+	}
+	if s.DefaultClientScopes == nil {
+		s.DefaultClientScopes = []string{"basic", "profile", "email", "roles", "web-origins", "acr"}
+	}
+	if s.OptionalClientScopes == nil {
+		s.OptionalClientScopes = []string{"offline_access", "address", "phone"}
+	}
+	return s
+}
+
+// Issuer identifier of the realm.
+func (s Settings) Issuer() string { return s.URL + "/realms/" + s.Name }
+
+// Endpoint returns the address of one of the realm's protocol endpoints, e.g.
+// "token" or "auth".
+func (s Settings) Endpoint(name string) string {
+	return s.Issuer() + "/protocol/openid-connect/" + name
+}
+
+// Validate reports the first setting that cannot work.
+func (s Settings) Validate() error {
+	if s.Name == "" || strings.ContainsAny(s.Name, "/?#% \t\n") {
+		return fmt.Errorf("realm name %q: want letters, digits, - and _", s.Name)
+	}
+	u, err := url.Parse(s.URL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(s.URL, "/") {
+		return fmt.Errorf("url %q of realm %s: want http(s)://host without query and trailing slash", s.URL, s.Name)
+	}
+	if s.RefreshTokenMaxReuse < 0 {
+		return fmt.Errorf("refresh_token_max_reuse of realm %s: %d is negative", s.Name, s.RefreshTokenMaxReuse)
+	}
+	return nil
+}
+
+// Table of realms; scope and id are the realm's name.
+var Table = storage.Table[Settings]{Name: "realm"}
+
+// Get reads the settings of now, defaults filled in.
+func Get(tx storage.Tx, name string) (Settings, error) {
+	s, err := Table.Get(tx, name, name)
+	if err != nil {
+		return Settings{}, fmt.Errorf("reading realm %s: %w", name, err)
+	}
+	return s.Resolve(), nil
+}

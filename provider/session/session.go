@@ -1,0 +1,102 @@
+package session
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// UserSession is a browser login at the provider; its ID is the sid of tokens.
+// The cookie holds the ID and a secret whose hash is here.
+type UserSession struct {
+	ID         string    `json:"id"`
+	SecretHash []byte    `json:"secret_hash"`
+	User       string    `json:"user"` // user.User.ID
+	AuthTime   time.Time `json:"auth_time"`
+	Started    time.Time `json:"started"`
+	LastAccess time.Time `json:"last_access"`
+	IP         string    `json:"ip"`
+	Browser    string    `json:"browser"` // User-Agent, at most 256 bytes
+}
+
+// ClientSession is what a refresh token points to: one user (or service
+// account), one client, one grant. An online one lives in a user session and
+// ends with it; an offline one lives on its own ("offline session") and
+// remembers in UserSession where it was born.
+type ClientSession struct {
+	ID          string `json:"id"` // random, 128 bit; the claim offline_session of an offline one
+	Offline     bool   `json:"offline,omitempty"`
+	User        string `json:"user"`                   // user.User.ID
+	Client      string `json:"client"`                 // client.Client.ID
+	UserSession string `json:"user_session,omitempty"` // sid; "" for direct, service account and device grants
+	GrantType   string `json:"grant_type"`
+
+	Scopes               []string          `json:"scopes"` // all that was granted
+	Resource             []string          `json:"resource,omitempty"`
+	AuthorizationDetails []json.RawMessage `json:"authorization_details,omitempty"`
+
+	// AuthTime of the login behind it; zero for a service account.
+	AuthTime time.Time `json:"auth_time,omitzero"`
+	Created  time.Time `json:"created"`
+	LastUsed time.Time `json:"last_used"`
+	IP       string    `json:"ip"`
+	Browser  string    `json:"browser"`
+
+	// Rotation state (see rotation.go). Generation of the newest token; Uses of
+	// its predecessor; RotatedAt is the instant from which the newest token's
+	// iat, jti and exp derive; Consumed are the hashes of the idempotency keys
+	// that consumed the last generations, newest first.
+	Generation uint64    `json:"generation"`
+	Uses       int       `json:"uses,omitempty"`
+	RotatedAt  time.Time `json:"rotated_at"`
+	Consumed   [][]byte  `json:"consumed,omitempty"`
+
+	// Status is "" while it works; else why it ended: revoked, reuse_detected,
+	// idle_expired, max_expired, logout. An ended offline session is kept for
+	// a while so that a refresh can be told why, out of every listing and count.
+	Status  string    `json:"status,omitempty"`
+	EndedAt time.Time `json:"ended_at,omitzero"`
+}
+
+// UserSessions by sid; index "user", counted.
+var UserSessions = storage.Table[UserSession]{
+	Name: "user_session",
+	Indexes: map[string]storage.Index[UserSession]{
+		"user": {Counted: true, Values: func(s *UserSession) []string { return []string{s.User} }},
+	},
+}
+
+// ClientSessions by ID. Indexes over those that have not ended: "offline_user",
+// "offline_client" and "offline_user_client" (user + "/" + client), counted,
+// list offline sessions; "user_session" lists the online ones of a user session
+// by sid. "ended" lists, under "", those that a sweeper deletes in time.
+var ClientSessions = storage.Table[ClientSession]{
+	Name: "client_session",
+	Indexes: map[string]storage.Index[ClientSession]{
+		"offline_user":        {Counted: true, Values: offline(func(s *ClientSession) string { return s.User })},
+		"offline_client":      {Counted: true, Values: offline(func(s *ClientSession) string { return s.Client })},
+		"offline_user_client": {Counted: true, Values: offline(func(s *ClientSession) string { return s.User + "/" + s.Client })},
+		"user_session": {Values: func(s *ClientSession) []string {
+			if s.Offline || s.Status != "" {
+				return nil
+			}
+			return []string{s.UserSession}
+		}},
+		"ended": {Values: func(s *ClientSession) []string {
+			if s.Status == "" {
+				return nil
+			}
+			return []string{""}
+		}},
+	},
+}
+
+func offline(value func(*ClientSession) string) func(*ClientSession) []string {
+	return func(s *ClientSession) []string {
+		if !s.Offline || s.Status != "" {
+			return nil
+		}
+		return []string{value(s)}
+	}
+}

@@ -1,0 +1,23 @@
+// Package storage keeps every record of Nightlatch: a small transactional
+// key–value contract (Backend, Tx), what each engine would otherwise have to
+// write again (Store: retry, expiry, limits), and typed records with indexes
+// and counters (Table).
+//
+// It owns: isolation and durability as promised to callers, the encoding of
+// keys, index and counter rows, the sweeping of expired items.
+//
+// It does not own: any record type, any policy. A domain package declares its
+// Table and its functions take a Tx; the endpoint (or the vault) that calls
+// them opens the transaction, so that several records change in one commit.
+//
+// Rules for closures given to View and Update. A closure may run many times,
+// and Updates of one process run one after another: no network, no waiting, no
+// clock, no random numbers and no events inside, results only through captured
+// variables that are set anew by each run. A nested Update is an error
+// (ErrNested). An invariant sits on one record that the closure reads by Get
+// and writes; never scan, then decide: a Scan does not guard against rows that
+// appear. An Update that returned nil is on disk.
+//
+// Engines are in storage/badger and storage/postgres; storage/storagetest is
+// the one suite for all of them; storage/seal seals what is secret.
+package storage

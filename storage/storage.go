@@ -1,0 +1,74 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors of the contract. Backends wrap them, callers use errors.Is.
+var (
+	// ErrNotFound: the key is absent (or its item has expired).
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: another transaction changed what this one read; nothing was
+	// written, try again. Store retries; callers of Store see it only when the
+	// deadline for retries has passed.
+	ErrConflict = errors.New("transaction conflict")
+	// ErrUnknown: the commit failed in a way that does not tell whether it
+	// happened. Callers read again or rely on an idempotent request; they never
+	// repeat blindly.
+	ErrUnknown = errors.New("outcome of the commit is unknown")
+	// ErrTooLarge: a key, a value or the whole transaction exceeds a limit.
+	ErrTooLarge = errors.New("too large")
+	// ErrNested: Update was called inside the closure of an Update.
+	ErrNested = errors.New("update inside an update")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store is closed")
+)
+
+// Limits that every engine keeps.
+const (
+	MaxKey   = 1 << 10 // bytes of a key
+	MaxValue = 1 << 20 // bytes of a value
+)
+
+// Item is one record. Expires tells when it ceases to exist; zero means never.
+type Item struct {
+	Key, Value []byte
+	Expires    time.Time
+}
+
+// Tx is the view of one transaction. Slices handed in and out belong to the
+// transaction until it ends, and to nobody who writes to them.
+type Tx interface {
+	// Get returns ErrNotFound for an absent key. The key, present or absent,
+	// is guarded: the commit fails if it changed meanwhile.
+	Get(key []byte) (Item, error)
+	Put(Item) error
+	// Delete of an absent key is fine.
+	Delete(key []byte) error
+	// Scan returns at most limit items whose key begins with prefix and is
+	// greater than after (nil: from the first), in ascending byte order. It
+	// sees the transaction's own writes.
+	Scan(prefix, after []byte, limit int) ([]Item, error)
+}
+
+// Backend is an engine. It neither retries nor judges expiry: Store does.
+type Backend interface {
+	// View runs fn on a snapshot.
+	View(ctx context.Context, fn func(Tx) error) error
+	// Update makes one attempt; its outcome equals some serial order of all
+	// Updates. ErrConflict: nothing happened, try again. ErrUnknown: the commit
+	// may have happened. Otherwise an error means that nothing was written; a
+	// nil error means that everything is on disk.
+	Update(ctx context.Context, fn func(Tx) error) error
+	// Sweep deletes at most limit items whose Expires is before the given time
+	// and tells how many it deleted.
+	Sweep(ctx context.Context, before time.Time, limit int) (int, error)
+	// Watch calls fn with keys below prefix that were changed by any node, at
+	// least once each and within 2 s, until ctx ends. It returns when ctx ends
+	// (nil) or the engine cannot go on (an error). ready, if not nil, is called
+	// once when no change can be missed any more.
+	Watch(ctx context.Context, prefix []byte, ready func(), fn func(keys [][]byte)) error
+	Close() error
+}

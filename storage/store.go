@@ -1,0 +1,199 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+// Config of a Store.
+type Config struct {
+	Backend Backend
+	// Now is the clock that judges expiry. Defaults to time.Now.
+	Now func() time.Time
+	// Logger defaults to one that discards.
+	Logger *slog.Logger
+	// RetryFor bounds the retries of a conflicting Update. Defaults to 5 s; an
+	// earlier deadline of the caller's context wins.
+	RetryFor time.Duration
+}
+
+// Store is what everything above storage uses: a Backend with retry until a
+// deadline, expiry by the injected clock, limits and counters.
+type Store struct {
+	backend  Backend
+	now      func() time.Time
+	log      *slog.Logger
+	retryFor time.Duration
+	stats    Stats
+}
+
+// Stats counts what a Store did since it was made.
+type Stats struct {
+	Views, Updates, Conflicts, Unknown, Swept atomic.Int64
+}
+
+// New wraps a backend.
+func New(c Config) *Store {
+	s := &Store{backend: c.Backend, now: c.Now, log: c.Logger, retryFor: c.RetryFor}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.retryFor == 0 {
+		s.retryFor = 5 * time.Second
+	}
+	return s
+}
+
+// Stats returns the live counters.
+func (s *Store) Stats() *Stats { return &s.stats }
+
+// View runs fn on a snapshot; writes in it are an error.
+func (s *Store) View(ctx context.Context, fn func(Tx) error) error {
+	s.stats.Views.Add(1)
+	now := s.now()
+	return s.backend.View(ctx, func(tx Tx) error { return fn(&checked{tx: tx, now: now, readOnly: true}) })
+}
+
+// Update runs fn until it commits, fails, or the time for retries is over.
+// ErrUnknown is returned as it is: see the errors of the contract.
+func (s *Store) Update(ctx context.Context, fn func(Tx) error) error {
+	s.stats.Updates.Add(1)
+	deadline := s.now().Add(s.retryFor)
+	pause := time.Millisecond
+	for {
+		now := s.now()
+		err := s.backend.Update(ctx, func(tx Tx) error {
+			c := &checked{tx: tx, now: now}
+			if err := fn(c); err != nil {
+				return err
+			}
+			return c.failed
+		})
+		switch {
+		case errors.Is(err, ErrUnknown):
+			s.stats.Unknown.Add(1)
+			return err
+		case !errors.Is(err, ErrConflict):
+			return err
+		}
+		s.stats.Conflicts.Add(1)
+		if now.After(deadline) {
+			return fmt.Errorf("updating store: gave up after %v: %w", s.retryFor, err)
+		}
+		// The pause is real time, whatever clock judges expiry: it lets the
+		// transaction that won finish.
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("updating store: %w", context.Cause(ctx))
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		pause = min(2*pause, 100*time.Millisecond)
+	}
+}
+
+// Watch passes the backend's changes on until ctx ends; see Backend.
+func (s *Store) Watch(ctx context.Context, prefix []byte, ready func(), fn func(keys [][]byte)) error {
+	return s.backend.Watch(ctx, prefix, ready, fn)
+}
+
+// Sweep deletes expired items in batches until none is left or ctx ends.
+func (s *Store) Sweep(ctx context.Context) error {
+	const batch = 1000
+	for ctx.Err() == nil {
+		n, err := s.backend.Sweep(ctx, s.now(), batch)
+		s.stats.Swept.Add(int64(n))
+		if err != nil {
+			return fmt.Errorf("sweeping expired items: %w", err)
+		}
+		if n < batch {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Close closes the backend.
+func (s *Store) Close() error { return s.backend.Close() }
+
+// checked is the Tx that closures see: it hides expired items, enforces the
+// limits and remembers the first error of a write, so that a closure which
+// swallows it cannot commit half of its work.
+type checked struct {
+	tx       Tx
+	now      time.Time
+	readOnly bool
+	failed   error
+}
+
+func (c *checked) expired(it Item) bool { return !it.Expires.IsZero() && !it.Expires.After(c.now) }
+
+func (c *checked) fail(err error) error {
+	if err != nil && c.failed == nil {
+		c.failed = err
+	}
+	return err
+}
+
+func (c *checked) Get(key []byte) (Item, error) {
+	it, err := c.tx.Get(key)
+	if err != nil {
+		if !errors.Is(err, ErrNotFound) {
+			_ = c.fail(err)
+		}
+		return Item{}, err
+	}
+	if c.expired(it) {
+		return Item{}, ErrNotFound
+	}
+	return it, nil
+}
+
+func (c *checked) Put(it Item) error {
+	switch {
+	case c.readOnly:
+		return c.fail(errors.New("writing in a view"))
+	case len(it.Key) == 0:
+		return c.fail(errors.New("writing item: empty key"))
+	case len(it.Key) > MaxKey:
+		return c.fail(fmt.Errorf("writing item: key of %d bytes: %w", len(it.Key), ErrTooLarge))
+	case len(it.Value) > MaxValue:
+		return c.fail(fmt.Errorf("writing item: value of %d bytes: %w", len(it.Value), ErrTooLarge))
+	}
+	return c.fail(c.tx.Put(it))
+}
+
+func (c *checked) Delete(key []byte) error {
+	if c.readOnly {
+		return c.fail(errors.New("deleting in a view"))
+	}
+	return c.fail(c.tx.Delete(key))
+}
+
+func (c *checked) Scan(prefix, after []byte, limit int) ([]Item, error) {
+	var out []Item
+	for len(out) < limit {
+		want := limit - len(out)
+		items, err := c.tx.Scan(prefix, after, want)
+		if err != nil {
+			return nil, c.fail(err)
+		}
+		for _, it := range items {
+			if !c.expired(it) {
+				out = append(out, it)
+			}
+		}
+		if len(items) < want {
+			break
+		}
+		after = items[len(items)-1].Key
+	}
+	return out, nil
+}

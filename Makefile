@@ -1,0 +1,39 @@
+# `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Packages that are tested under the race detector: all that do not compile
+# Caddy. integration/ builds the real binary once and drives it from outside.
+RACE := ./storage/... ./provider/... ./adapter/...
+REST := . ./caddymodule/... ./integration/...
+
+.PHONY: help build run check test test-deps race rest demo-clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+build: ## compile the binary into ./nightlatch
+	go build -o nightlatch .
+
+run: ## start the demo (the same as: go run . run --config Caddyfile.example)
+	go run . run --config Caddyfile.example
+
+check: ## gofmt, go vet, staticcheck, import directions, tests that docs/ names
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt-clean:"; echo "$$bad"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go test -count=1 ./integration/arch
+
+test: test-deps race rest ## install what the tests need when it is missing, then run them all
+
+race:
+	go test -race -timeout 15m $(RACE)
+
+rest:
+	go test -timeout 20m $(REST)
+
+test-deps:
+	@bash .ci/test-deps
+
+demo-clean: ## remove the demo's data folder
+	rm -rf nightlatch-data

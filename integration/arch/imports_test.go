@@ -1,0 +1,144 @@
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/nightlatch/nightlatch/"
+
+// mayImport says which of our packages each package may import. A pattern
+// ending in "/..." is a tree. What is not listed may import nothing of ours, so
+// a new package has to be entered here, in view of its neighbours.
+//
+// Leaves ← domain ← endpoints ← provider; adapter imports storage and nothing of
+// the provider; only the gateway (caddymodule) and integration import both.
+var mayImport = map[string][]string{
+	"storage":             nil,
+	"storage/badger":      {"storage"},
+	"storage/seal":        {"storage"},
+	"storage/storagetest": {"storage", "storage/badger"},
+
+	"provider/oidc":  nil,
+	"provider/event": nil,
+
+	"provider/realm":    {"storage"},
+	"provider/keys":     {"storage", "provider/oidc"},
+	"provider/token":    {"provider/oidc", "provider/keys"},
+	"provider/client":   {"storage", "provider/oidc", "provider/realm"},
+	"provider/user":     {"storage", "provider/oidc", "provider/realm"},
+	"provider/session":  {"storage", "provider/oidc", "provider/realm", "provider/client"},
+	"provider/consent":  {"storage", "provider/oidc", "provider/client"},
+	"provider/web":      {"provider/oidc"},
+	"provider/endpoint": {"storage", "provider/oidc", "provider/web"},
+
+	"provider/authorize":  domain,
+	"provider/login":      domain,
+	"provider/grant":      domain,
+	"provider/introspect": domain,
+	"provider/revoke":     domain,
+	"provider/userinfo":   domain,
+	"provider/discovery":  domain,
+	"provider/logout":     domain,
+
+	"provider":              {"storage", "provider/..."},
+	"provider/providertest": {"storage/...", "provider", "provider/..."},
+
+	"adapter/session": {"storage"},
+	"adapter/vault":   {"storage"},
+	"adapter/jobs":    {"adapter/vault"},
+	"adapter":         {"storage", "adapter/..."},
+
+	"caddymodule": {"storage/...", "storage", "provider", "provider/...", "adapter", "adapter/..."},
+	"":            {"caddymodule"},
+}
+
+var domain = []string{
+	"storage", "provider/oidc", "provider/event", "provider/realm", "provider/keys", "provider/token", "provider/client",
+	"provider/user", "provider/session", "provider/consent", "provider/web", "provider/endpoint",
+}
+
+// only names foreign modules that just one part of the program may know.
+var only = map[string][]string{
+	"github.com/caddyserver/":    {"", "caddymodule", "integration/..."},
+	"github.com/spf13/":          {"caddymodule"},
+	"go.uber.org/zap":            {"caddymodule"},
+	"github.com/dgraph-io/":      {"storage/badger"},
+	"github.com/tink-crypto/":    {"storage/seal"},
+	"github.com/coreos/go-oidc/": {"adapter", "integration/..."},
+	"github.com/chromedp/":       {"integration/..."},
+}
+
+type listed struct {
+	ImportPath                string
+	Imports                   []string
+	TestImports, XTestImports []string
+}
+
+func list(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...").Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var l listed
+		if err := dec.Decode(&l); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatalf("reading go list: %v", err)
+		}
+		all = append(all, l)
+	}
+}
+
+func matches(pkg string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		if tree, ok := strings.CutSuffix(p, "/..."); ok {
+			return strings.HasPrefix(pkg, tree+"/") || (pkg == tree && tree == "integration")
+		}
+		return pkg == p
+	})
+}
+
+func ours(importPath string) (string, bool) {
+	if importPath+"/" == module {
+		return "", true
+	}
+	return strings.CutPrefix(importPath, module)
+}
+
+func TestImportDirections(t *testing.T) {
+	all := list(t)
+	if len(all) < 20 {
+		t.Fatalf("go list found %d packages; the check would say nothing", len(all))
+	}
+	for _, l := range all {
+		pkg, _ := ours(l.ImportPath)
+		for _, imp := range l.Imports {
+			if dep, ok := ours(imp); ok && !strings.HasPrefix(pkg, "integration") && !matches(dep, mayImport[pkg]) {
+				t.Errorf("%s imports %s, which its layer may not", name(pkg), name(dep))
+			}
+		}
+		for _, imp := range slices.Concat(l.Imports, l.TestImports, l.XTestImports) {
+			for foreign, allowed := range only {
+				if strings.HasPrefix(imp, foreign) && !matches(pkg, allowed) {
+					t.Errorf("%s imports %s, which only %s may", name(pkg), imp, strings.Join(allowed, ", "))
+				}
+			}
+		}
+	}
+}
+
+func name(pkg string) string { return path.Join("nightlatch", pkg) }

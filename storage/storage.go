@@ -29,7 +29,7 @@ var (
 // Limits that every engine keeps.
 const (
 	MaxKey   = 1 << 10 // bytes of a key
-	MaxValue = 1 << 20 // bytes of a value
+	MaxValue = 512 << 10 // bytes of a value
 )
 
 // Item is one record. Expires tells when it ceases to exist; zero means never.

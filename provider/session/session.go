@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
@@ -43,60 +44,82 @@ type ClientSession struct {
 	IP       string    `json:"ip"`
 	Browser  string    `json:"browser"`
 
-	// Rotation state (see rotation.go). Generation of the newest token; Uses of
-	// its predecessor; RotatedAt is the instant from which the newest token's
-	// iat, jti and exp derive; Consumed are the hashes of the idempotency keys
-	// that consumed the last generations, newest first.
+	// Rotation state (see rotation.go). Generation of the newest token, from 1;
+	// Uses of its predecessor; RotatedAt is the instant from which the newest
+	// token's iat, jti and exp derive; Consumed are hashes of the idempotency
+	// keys that consumed the last generations, newest first.
 	Generation uint64    `json:"generation"`
 	Uses       int       `json:"uses,omitempty"`
 	RotatedAt  time.Time `json:"rotated_at"`
 	Consumed   [][]byte  `json:"consumed,omitempty"`
 
 	// Status is "" while it works; else why it ended: revoked, reuse_detected,
-	// idle_expired, max_expired, logout. An ended offline session is kept for
-	// a while so that a refresh can be told why, out of every listing and count.
-	Status  string    `json:"status,omitempty"`
+	// idle_expired, max_expired, logout. An ended session is kept for a while
+	// so that a refresh can be told why, out of every listing and count.
+	Status  Status    `json:"status,omitempty"`
 	EndedAt time.Time `json:"ended_at,omitzero"`
 }
 
-// UserSessions by sid; index "user", counted.
+// UserSessions by sid; index "user", counted. "accessed" and "started" order by
+// the hour, for the sweeper.
 var UserSessions = storage.Table[UserSession]{
 	Name: "user_session",
 	Indexes: map[string]storage.Index[UserSession]{
-		"user": {Counted: true, Values: func(s *UserSession) []string { return []string{s.User} }},
+		"user":     {Counted: true, Values: func(s *UserSession) []string { return []string{s.User} }},
+		"accessed": {Values: func(s *UserSession) []string { return []string{hour(s.LastAccess)} }},
+		"started":  {Values: func(s *UserSession) []string { return []string{hour(s.Started)} }},
 	},
 }
 
 // ClientSessions by ID. Indexes over those that have not ended: "offline_user",
 // "offline_client" and "offline_user_client" (user + "/" + client), counted,
 // list offline sessions; "user_session" lists the online ones of a user session
-// by sid. "ended" lists, under "", those that a sweeper deletes in time.
+// by sid. The rest order by the hour: "unused" and "idle" offline sessions by
+// last use, within user and client, and within client; "created" offline
+// sessions within client; "online" the online ones by creation; "ended" all
+// that have ended.
 var ClientSessions = storage.Table[ClientSession]{
 	Name: "client_session",
 	Indexes: map[string]storage.Index[ClientSession]{
 		"offline_user":        {Counted: true, Values: offline(func(s *ClientSession) string { return s.User })},
 		"offline_client":      {Counted: true, Values: offline(func(s *ClientSession) string { return s.Client })},
 		"offline_user_client": {Counted: true, Values: offline(func(s *ClientSession) string { return s.User + "/" + s.Client })},
+		"unused":              {Values: offline(func(s *ClientSession) string { return s.User + "/" + s.Client + "/" + hour(s.LastUsed) })},
+		"idle":                {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.LastUsed) })},
+		"created":             {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.Created) })},
 		"user_session": {Values: func(s *ClientSession) []string {
-			if s.Offline || s.Status != "" {
+			if s.Offline || s.Status != Working || s.UserSession == "" {
 				return nil
 			}
 			return []string{s.UserSession}
 		}},
-		"ended": {Values: func(s *ClientSession) []string {
-			if s.Status == "" {
+		"online": {Values: func(s *ClientSession) []string {
+			if s.Offline || s.Status != Working {
 				return nil
 			}
-			return []string{""}
+			return []string{hour(s.Created)}
+		}},
+		"ended": {Values: func(s *ClientSession) []string {
+			if s.Status == Working {
+				return nil
+			}
+			return []string{hour(s.EndedAt)}
 		}},
 	},
 }
 
 func offline(value func(*ClientSession) string) func(*ClientSession) []string {
 	return func(s *ClientSession) []string {
-		if !s.Offline || s.Status != "" {
+		if !s.Offline || s.Status != Working {
 			return nil
 		}
 		return []string{value(s)}
 	}
+}
+
+// hour of an instant, as an index value that sorts. An hour is fine enough for
+// a sweeper, which judges the record, and coarse enough that a session in use
+// moves its index rows once in an hour.
+func hour(t time.Time) string {
+	return fmt.Sprintf("%08d", max(t.Unix()/3600, 0))
 }

@@ -1,0 +1,172 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+const (
+	// evictable is how long an offline session must have been unused before
+	// the limit may end it (O19).
+	evictable = 7 * 24 * time.Hour
+	// endBatch bounds what one transaction ends.
+	endBatch = 500
+)
+
+// Start writes a new client session. The instants that are not set are taken
+// from Created, which must be set, as must ID, User and Client.
+//
+// Beyond the limit of offline sessions per user and client the longest unused
+// ones end with status "revoked", never one that was used within 7 days before
+// Created; they are returned for their events. The limit is a broom, not an
+// invariant: it may be exceeded for a while.
+func Start(tx storage.Tx, realm string, p Policy, cs ClientSession) (evicted []ClientSession, err error) {
+	cs.Created = instant(cs.Created)
+	if cs.LastUsed.IsZero() {
+		cs.LastUsed = cs.Created
+	}
+	if cs.RotatedAt.IsZero() {
+		cs.RotatedAt = cs.Created
+	}
+	if cs.Generation == 0 {
+		cs.Generation = 1
+	}
+	if !cs.AuthTime.IsZero() {
+		cs.AuthTime = instant(cs.AuthTime)
+	}
+	cs.Browser = clip(cs.Browser)
+	if cs.Offline && p.Limit > 0 {
+		if evicted, err = evict(tx, realm, p, cs); err != nil {
+			return nil, fmt.Errorf("evicting offline sessions: %w", err)
+		}
+	}
+	if err := ClientSessions.Put(tx, realm, cs.ID, &cs); err != nil {
+		return nil, fmt.Errorf("writing client session: %w", err)
+	}
+	return evicted, nil
+}
+
+// evict ends what is too much before cs comes in. The index "unused" orders by
+// the hour of last use, so that the candidates come first however many there
+// are; within them the record decides.
+func evict(tx storage.Tx, realm string, p Policy, cs ClientSession) ([]ClientSession, error) {
+	owner := cs.User + "/" + cs.Client
+	count, err := ClientSessions.Count(tx, realm, "offline_user_client", owner)
+	if err != nil {
+		return nil, err
+	}
+	excess := min(count+1-p.Limit, endBatch)
+	if excess <= 0 {
+		return nil, nil
+	}
+	oldest := cs.Created.Add(-evictable)
+	entries, err := ClientSessions.Between(tx, realm, "unused", storage.Entry{Value: owner + "/"}, owner+"/"+hour(oldest), excess+endBatch)
+	if err != nil {
+		return nil, err
+	}
+	var candidates []ClientSession
+	for _, e := range entries {
+		c, err := ClientSessions.Get(tx, realm, e.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !c.LastUsed.After(oldest) {
+			candidates = append(candidates, *c)
+		}
+	}
+	slices.SortStableFunc(candidates, func(a, b ClientSession) int { return a.LastUsed.Compare(b.LastUsed) })
+	candidates = candidates[:min(excess, len(candidates))]
+	for i := range candidates {
+		if err := end(tx, realm, &candidates[i], Revoked, cs.Created); err != nil {
+			return nil, err
+		}
+	}
+	return candidates, nil
+}
+
+// Find reads a client session and its user session, nil if that is gone or
+// never was; storage.ErrNotFound if there is no client session.
+func Find(tx storage.Tx, realm, id string) (*ClientSession, *UserSession, error) {
+	cs, err := ClientSessions.Get(tx, realm, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if cs.Offline || cs.UserSession == "" {
+		return cs, nil, nil // an offline session is not judged by the login it was born in
+	}
+	us, err := UserSessions.Get(tx, realm, cs.UserSession)
+	if errors.Is(err, storage.ErrNotFound) {
+		return cs, nil, nil
+	}
+	return cs, us, err
+}
+
+// End ends a client session with a status and returns it; nil if it does not
+// exist or has ended before, which is fine.
+func End(tx storage.Tx, realm, id string, status Status, now time.Time) (*ClientSession, error) {
+	cs, err := ClientSessions.Get(tx, realm, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading client session: %w", err)
+	}
+	if cs.Status != Working {
+		return nil, nil
+	}
+	return cs, end(tx, realm, cs, status, now)
+}
+
+// EndAll ends the offline sessions of a user at a client, of a user ("" for
+// client), or of a client ("" for user). It ends at most 500 and returns them;
+// a caller that may meet more repeats in a new transaction until none comes.
+func EndAll(tx storage.Tx, realm, user, client string, status Status, now time.Time) ([]ClientSession, error) {
+	index, value := "offline_user_client", user+"/"+client
+	switch {
+	case user == "" && client == "":
+		return nil, errors.New("ending offline sessions: neither user nor client given")
+	case client == "":
+		index, value = "offline_user", user
+	case user == "":
+		index, value = "offline_client", client
+	}
+	rows, err := ClientSessions.ListBy(tx, realm, index, value, "", endBatch)
+	if err != nil {
+		return nil, fmt.Errorf("listing offline sessions: %w", err)
+	}
+	ended := make([]ClientSession, 0, len(rows))
+	for _, row := range rows {
+		if err := end(tx, realm, row.Record, status, now); err != nil {
+			return nil, err
+		}
+		ended = append(ended, *row.Record)
+	}
+	return ended, nil
+}
+
+// end keeps the record, so that a refresh can be told why, out of every index
+// but the sweeper's.
+func end(tx storage.Tx, realm string, cs *ClientSession, status Status, now time.Time) error {
+	cs.Status, cs.EndedAt = status, instant(now)
+	if err := ClientSessions.Put(tx, realm, cs.ID, cs); err != nil {
+		return fmt.Errorf("ending client session: %w", err)
+	}
+	return nil
+}
+
+// clip bounds a User-Agent as records keep it, in whole runes.
+func clip(browser string) string {
+	const most = 256 // bytes
+	if len(browser) <= most {
+		return browser
+	}
+	n := most
+	for n > 0 && browser[n]&0xc0 == 0x80 {
+		n--
+	}
+	return browser[:n]
+}

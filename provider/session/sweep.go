@@ -1,0 +1,198 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// keepEnded is how long the record of an ended client session stays, to tell
+// why it ended: as long as the vault of an adapter asks about a grant that does
+// not work.
+const keepEnded = 30 * 24 * time.Hour
+
+// sweepBatch bounds one transaction of the sweeper.
+const sweepBatch = 500
+
+// Sweep ends offline sessions that have expired by the policy of now, and
+// deletes user sessions, online client sessions and records of ended ones that
+// are of no use any more. Sessions are judged at each use anyway: the sweeper
+// makes counts and listings true and frees space. It reads the index rows of
+// what may have expired, not of what lives, and runs in batches; call it every
+// minute.
+func Sweep(ctx context.Context, store *storage.Store, realmName string, now time.Time) error {
+	policies, err := policiesOf(ctx, store, realmName)
+	if err != nil {
+		return fmt.Errorf("sweeping sessions: %w", err)
+	}
+	s := sweeper{ctx: ctx, store: store, realm: realmName, now: now}
+	for id, p := range policies.byClient {
+		s.offline(id, p)
+	}
+	s.users(policies.realm)
+	s.online(policies.realm)
+	s.ended()
+	if s.err != nil {
+		return fmt.Errorf("sweeping sessions: %w", s.err)
+	}
+	return nil
+}
+
+type policies struct {
+	realm    Policy            // of a client without overrides
+	byClient map[string]Policy // by client.Client.ID
+}
+
+// policiesOf reads the settings and the clients of now.
+func policiesOf(ctx context.Context, store *storage.Store, realmName string) (policies, error) {
+	const page = 200
+	var out policies
+	err := store.View(ctx, func(tx storage.Tx) error {
+		settings, err := realm.Get(tx, realmName)
+		if err != nil {
+			return err
+		}
+		out = policies{realm: PolicyOf(settings, &client.Client{}), byClient: map[string]Policy{}}
+		for after := ""; ; {
+			rows, err := client.Clients.List(tx, realmName, after, page)
+			if err != nil {
+				return err
+			}
+			for _, row := range rows {
+				out.byClient[row.ID] = PolicyOf(settings, row.Record)
+			}
+			if len(rows) < page {
+				return nil
+			}
+			after = rows[len(rows)-1].ID
+		}
+	})
+	return out, err
+}
+
+// sweeper carries the first error through the steps.
+type sweeper struct {
+	ctx   context.Context
+	store *storage.Store
+	realm string
+	now   time.Time
+	err   error
+}
+
+// offline ends the expired offline sessions of a client.
+func (s *sweeper) offline(clientID string, p Policy) {
+	expire := func(tx storage.Tx, cs *ClientSession) error {
+		return end(tx, s.realm, cs, expired(s.now, p.OfflineIdleEnd(cs), p.OfflineMaxEnd(cs)), s.now)
+	}
+	doomed := func(_ storage.Tx, cs *ClientSession) (bool, error) {
+		return cs.Status == Working && expired(s.now, p.OfflineIdleEnd(cs), p.OfflineMaxEnd(cs)) != Working, nil
+	}
+	from := clientID + "/"
+	sweep(s, &ClientSessions, "idle", from, from+hour(s.now.Add(-p.OfflineIdle)), doomed, expire)
+	if p.OfflineMax > 0 {
+		sweep(s, &ClientSessions, "created", from, from+hour(s.now.Add(-p.OfflineMax)), doomed, expire)
+	}
+}
+
+// users ends the expired user sessions, by idle and by max.
+func (s *sweeper) users(p Policy) {
+	doomed := func(_ storage.Tx, us *UserSession) (bool, error) {
+		return expired(s.now, us.LastAccess.Add(p.SSOIdle), us.Started.Add(p.SSOMax)) != Working, nil
+	}
+	drop := func(tx storage.Tx, us *UserSession) error {
+		_, err := EndUser(tx, s.realm, us.ID)
+		return err
+	}
+	sweep(s, &UserSessions, "accessed", "", hour(s.now.Add(-p.SSOIdle)), doomed, drop)
+	sweep(s, &UserSessions, "started", "", hour(s.now.Add(-p.SSOMax)), doomed, drop)
+}
+
+// online deletes online client sessions that outlived SSO Session Max: those
+// that were born without a user session, and those that EndUser left.
+func (s *sweeper) online(p Policy) {
+	doomed := func(tx storage.Tx, cs *ClientSession) (bool, error) {
+		if cs.Offline || cs.Status != Working {
+			return false, nil
+		}
+		var us *UserSession
+		if cs.UserSession != "" {
+			var err error
+			us, err = UserSessions.Get(tx, s.realm, cs.UserSession)
+			if err != nil && !errors.Is(err, storage.ErrNotFound) {
+				return false, err
+			}
+		}
+		return Check(p, cs, us, s.now) != Working, nil
+	}
+	sweep(s, &ClientSessions, "online", "", hour(s.now.Add(-p.SSOMax)), doomed, s.delete)
+}
+
+// ended deletes the records of ended client sessions in time.
+func (s *sweeper) ended() {
+	doomed := func(_ storage.Tx, cs *ClientSession) (bool, error) {
+		return cs.Status != Working && !s.now.Before(cs.EndedAt.Add(keepEnded)), nil
+	}
+	sweep(s, &ClientSessions, "ended", "", hour(s.now.Add(-keepEnded)), doomed, s.delete)
+}
+
+func (s *sweeper) delete(tx storage.Tx, cs *ClientSession) error {
+	return ClientSessions.Delete(tx, s.realm, cs.ID)
+}
+
+// sweep pages through a range of an index and drops the doomed records. They
+// are picked in a view, so that a round which finds none writes nothing, and
+// judged again in the update.
+func sweep[T any](s *sweeper, table *storage.Table[T], index, from, to string,
+	doomed func(storage.Tx, *T) (bool, error), drop func(storage.Tx, *T) error) {
+	after, more := storage.Entry{Value: from}, true
+	for more && s.err == nil && s.ctx.Err() == nil {
+		var picked []string
+		var next storage.Entry
+		each := func(tx storage.Tx, ids []string, do func(id string, record *T) error) error {
+			for _, id := range ids {
+				record, err := table.Get(tx, s.realm, id)
+				if errors.Is(err, storage.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				switch yes, err := doomed(tx, record); {
+				case err != nil:
+					return err
+				case !yes:
+					continue
+				}
+				if err := do(id, record); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		s.err = s.store.View(s.ctx, func(tx storage.Tx) error {
+			picked = nil
+			entries, err := table.Between(tx, s.realm, index, after, to, sweepBatch)
+			if err != nil {
+				return err
+			}
+			ids := make([]string, 0, len(entries))
+			for _, e := range entries {
+				ids = append(ids, e.ID)
+				next = e
+			}
+			more = len(entries) == sweepBatch
+			return each(tx, ids, func(id string, _ *T) error { picked = append(picked, id); return nil })
+		})
+		if s.err == nil && len(picked) > 0 {
+			s.err = s.store.Update(s.ctx, func(tx storage.Tx) error {
+				return each(tx, picked, func(_ string, record *T) error { return drop(tx, record) })
+			})
+		}
+		after = next
+	}
+}

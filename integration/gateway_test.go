@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -88,7 +90,12 @@ func newGateway(t *testing.T, caddyfile string) *gateway {
 // example returns the demo's Caddyfile.
 func example(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "Caddyfile.example"))
+	return readFile(t, filepath.Join("..", "Caddyfile.example"))
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,8 +127,24 @@ func (g *gateway) env(extra ...string) []string {
 		"NIGHTLATCH_URL="+g.URL("http://127.0.0.1:8082")), extra...)
 }
 
-// Start starts the process and waits until every site answers.
+// Start starts the process and waits until every site listens and the realm
+// answers.
 func (g *gateway) Start() {
+	g.t.Helper()
+	g.StartSites(slices.Collect(maps.Keys(g.ports))...)
+	g.await("the realm's discovery", func() bool {
+		resp, err := http.Get(g.URL("http://localhost:8080/realms/demo/.well-known/openid-configuration"))
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// StartSites starts the process and waits until it listens on the given ports
+// of the Caddyfile.
+func (g *gateway) StartSites(ports ...string) {
 	g.t.Helper()
 	g.cmd = exec.Command(binary, "run", "--config", "Caddyfile")
 	g.cmd.Dir, g.cmd.Env = g.Dir, g.env()
@@ -133,37 +156,30 @@ func (g *gateway) Start() {
 	g.done = done
 	cmd := g.cmd
 	go func() { _ = cmd.Wait(); close(done) }()
-	deadline := time.Now().Add(20 * time.Second)
-	for _, port := range g.ports {
-		for {
-			conn, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)
-			if err == nil {
-				conn.Close()
-				break
+	for _, port := range ports {
+		g.await("port "+g.ports[port], func() bool {
+			conn, err := net.DialTimeout("tcp", "127.0.0.1:"+g.ports[port], time.Second)
+			if err != nil {
+				return false
 			}
-			select {
-			case <-done:
-				g.t.Fatalf("the gateway ended at start:\n%s", g.out)
-			default:
-			}
-			if time.Now().After(deadline) {
-				g.t.Fatalf("the gateway does not listen on %s:\n%s", port, g.out)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+			conn.Close()
+			return true
+		})
 	}
-	for {
-		resp, err := http.Get(g.URL("http://localhost:8080/realms/demo/.well-known/openid-configuration"))
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
+}
+
+// await polls until something outside this process is so.
+func (g *gateway) await(what string, ready func() bool) {
+	g.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ready(); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-g.done:
+			g.t.Fatalf("the gateway ended while waiting for %s:\n%s", what, g.out)
+		default:
 		}
 		if time.Now().After(deadline) {
-			g.t.Fatalf("the realm does not answer: %v\n%s", err, g.out)
+			g.t.Fatalf("no sign of %s:\n%s", what, g.out)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 

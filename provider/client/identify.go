@@ -1,0 +1,34 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Identify finds the client that credentials name and verifies them. An unknown
+// client takes as long as a wrong secret. An assertion is not yet remembered:
+// see RememberAssertion, which needs a transaction that writes.
+func (a Authenticator) Identify(tx storage.Tx, realm string, cred Credentials) (*Client, error) {
+	c, err := ByName(tx, realm, cred.ClientID)
+	if errors.Is(err, storage.ErrNotFound) {
+		c, err = nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading client: %w", err)
+	}
+	if err := a.Verify(c, cred); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// AssertionAlgorithms names what a client assertion may be signed with.
+func AssertionAlgorithms() []string {
+	out := make([]string, len(assertionAlgorithms))
+	for i, alg := range assertionAlgorithms {
+		out[i] = string(alg)
+	}
+	return out
+}

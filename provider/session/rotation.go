@@ -82,7 +82,7 @@ func Rotate(p Policy, cs ClientSession, presented Presented, now time.Time) Deci
 		// key that consumed the token is a late duplicate on the wire.
 		return Decision{Outcome: Refused, Next: cs}
 
-	case predecessor && cs.Uses <= p.MaxReuse:
+	case predecessor && cs.Uses > 0 && cs.Uses <= p.MaxReuse:
 		cs.Uses++
 		cs.Consumed = remember(p, cs.Consumed, mark)
 		cs.LastUsed = instant(now)

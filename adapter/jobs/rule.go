@@ -1,0 +1,169 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nightlatch/nightlatch/adapter/vault"
+)
+
+// rule is a job as it is judged.
+type rule struct {
+	Job
+	site   Site
+	secret []byte
+	users  []person
+}
+
+// person is one way to name people: by a field of the grant, or everybody.
+type person struct{ kind, value string }
+
+// Kinds of person; the first four are form parameters too.
+const (
+	byUser    = "user"
+	bySub     = "sub"
+	byEmail   = "email"
+	byGrantID = "grant_id"
+	byGroup   = "group"
+	everybody = "*"
+)
+
+func newRule(j Job, sites []Site, key []byte) (*rule, error) {
+	if j.Name == "" {
+		return nil, errors.New("a job needs a name")
+	}
+	if strings.Contains(j.Name, ":") {
+		return nil, errors.New("a name with a colon cannot be sent by Basic authentication")
+	}
+	r := &rule{Job: j, secret: j.SecretHash}
+	r.Secret = ""
+	switch {
+	case j.Secret != "":
+		r.secret = HashSecret(key, j.Secret)
+	case len(j.SecretHash) == 0:
+		return nil, errors.New("secret is missing or empty")
+	}
+	var err error
+	if r.site, err = siteOf(j, sites); err != nil {
+		return nil, err
+	}
+	for _, u := range j.Users {
+		p := parsePerson(u)
+		switch {
+		case p.value == "" && p.kind != everybody:
+			return nil, fmt.Errorf("users %q: nothing behind the equals sign", u)
+		case p.kind == byUser && !r.site.Local:
+			// A foreign account could pick any name.
+			return nil, fmt.Errorf("users %s: people of provider %s are named by sub=, email= or group=, not by a name that they could pick", u, r.site.Provider)
+		}
+		r.users = append(r.users, p)
+	}
+	return r, nil
+}
+
+func siteOf(j Job, sites []Site) (Site, error) {
+	want := strings.TrimSuffix(j.Site, "/")
+	var found []Site
+	for _, s := range sites {
+		s.URL = strings.TrimSuffix(s.URL, "/")
+		if s.ConsentURI == "" {
+			s.ConsentURI = s.URL
+		}
+		if (want == "" || s.URL == want) && (j.Provider == "" || s.Provider == j.Provider) {
+			found = append(found, s)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return Site{}, errors.New("site is missing: there is more than one to choose from")
+	case want == "":
+		return Site{}, errors.New("no site has offline paths, so there are no grants to use")
+	case j.Provider != "":
+		return Site{}, fmt.Errorf("site %s with provider %s is not configured", j.Site, j.Provider)
+	}
+	return Site{}, fmt.Errorf("site %s is not configured", j.Site)
+}
+
+func parsePerson(s string) person {
+	if s == everybody {
+		return person{kind: everybody}
+	}
+	if kind, value, ok := strings.Cut(s, "="); ok && slices.Contains([]string{bySub, byEmail, byGroup}, kind) {
+		return person{kind, value}
+	}
+	return person{byUser, s}
+}
+
+// is compares people of one kind; names and addresses without regard to case.
+func (p person) is(o person) bool {
+	if p.kind != o.kind {
+		return false
+	}
+	if p.kind == byUser || p.kind == byEmail {
+		return strings.EqualFold(p.value, o.value)
+	}
+	return p.value == o.value
+}
+
+func (p person) matches(g *vault.Grant) bool {
+	switch p.kind {
+	case everybody:
+		return true
+	case byUser:
+		return g.Local && p.is(person{byUser, g.Username})
+	case bySub:
+		return p.value == g.Sub
+	case byEmail:
+		return g.EmailVerified && p.is(person{byEmail, g.Email})
+	case byGroup:
+		return slices.Contains(g.Groups, p.value)
+	}
+	return false
+}
+
+// verdict on a name, before anything is looked up.
+type verdict int
+
+const (
+	denied  verdict = iota // no grant that the name could stand for is the rule's
+	depends                // on the grant; one that is absent is denied like a stranger's
+	allowed
+)
+
+// judge says what the rule says about a name alone.
+func (r *rule) judge(who person) verdict {
+	v := denied
+	for _, p := range r.users {
+		switch {
+		case p.kind == everybody, p.is(who):
+			return allowed
+		case p.kind != who.kind:
+			v = depends
+		}
+	}
+	return v
+}
+
+// covers tells whether a grant is the rule's.
+func (r *rule) covers(g *vault.Grant) bool {
+	return g.Provider == r.site.Provider && g.Client == r.site.Client &&
+		slices.ContainsFunc(r.users, func(p person) bool { return p.matches(g) })
+}
+
+// deny names the part of the rule that forbids.
+func (r *rule) deny(part string) *failure {
+	return &failure{
+		status: 403, Code: "access_denied", Rule: r.Name + "/" + part,
+		Description: "the rule of this job does not allow it",
+	}
+}
+
+// listed tells whether the rule names each of its people, so that their grants
+// can be looked up one by one.
+func (r *rule) listed() bool {
+	return !slices.ContainsFunc(r.users, func(p person) bool { return p.kind == everybody || p.kind == byGroup })
+}

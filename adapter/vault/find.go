@@ -1,0 +1,81 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// maxFound bounds what Find returns: more than one is ambiguous already.
+const maxFound = 16
+
+// Query names grants. Provider is required; exactly one of User, Sub, Email,
+// GrantID is.
+type Query struct {
+	Provider string
+	// Client, if not empty, must be the grant's.
+	Client string
+	// User is a username of a local realm; Email must have been verified.
+	User, Sub, Email, GrantID string
+}
+
+// Find returns the grants that a query names, ended ones too; none is no error.
+func (v *Vault) Find(ctx context.Context, q Query) ([]Grant, error) {
+	var found []Grant
+	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
+		found = nil
+		rows, err := v.find(tx, q)
+		for _, row := range rows {
+			if g := row.Record.Grant; g.Provider == q.Provider && (q.Client == "" || g.Client == q.Client) {
+				found = append(found, g)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding grants: %w", err)
+	}
+	return found, nil
+}
+
+func (v *Vault) find(tx storage.Tx, q Query) ([]storage.Row[record], error) {
+	by := func(index, value string) ([]storage.Row[record], error) {
+		return v.grants.ListBy(tx, scope, index, hash(q.Provider, value), "", maxFound)
+	}
+	switch {
+	case q.GrantID != "":
+		r, err := v.grants.Get(tx, scope, q.GrantID)
+		if err != nil {
+			return nil, ignoreNotFound(err)
+		}
+		return []storage.Row[record]{{ID: r.ID, Record: r}}, nil
+	case q.Sub != "":
+		return by(bySub, q.Sub)
+	case q.User != "":
+		return by(byUser, strings.ToLower(q.User))
+	case q.Email != "":
+		return by(byEmail, strings.ToLower(q.Email))
+	}
+	return nil, errors.New("a query needs a name")
+}
+
+// List pages through the grants of one client of a provider in the order of
+// their ids, beginning behind after ("": from the first).
+func (v *Vault) List(ctx context.Context, provider, client, after string, limit int) ([]Grant, error) {
+	var out []Grant
+	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
+		out = nil
+		rows, err := v.grants.ListBy(tx, scope, byClient, hash(provider, client), after, limit)
+		for _, row := range rows {
+			out = append(out, row.Record.Grant)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing grants: %w", err)
+	}
+	return out, nil
+}

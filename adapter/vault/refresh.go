@@ -1,0 +1,231 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// The refresh protocol (DESIGN §8), in steps that may each be the last one
+// before a crash:
+//
+//  1. One flight per grant: a lock in the process, a lease with a fencing number
+//     among nodes. It is detached from the request that asked.
+//  2. Read the record again: somebody may have refreshed it.
+//  3. An intent for this very token is taken over with its Idempotency-Key; else
+//     one is written. No write, no refresh: a store that cannot write would lose
+//     what the provider answers.
+//  4. Send. What is transient is sent again: same token, same key.
+//  5. Write the new token and the access token in one transaction, provided the
+//     record still holds the token that was sent.
+//  6. Only then hand out.
+//
+// Whatever is lost on the way, the next flight repeats the request with the same
+// key and gets the same successor (O55). At a provider that does not know the
+// key, nothing better can be done than to send the same token again.
+
+const (
+	attempts = 3
+	// rounds bounds how often a flight starts over because the record changed
+	// under it (a login, another node, a revocation).
+	rounds = 4
+)
+
+// errMoved: the record is no longer the one that the flight began with.
+var errMoved = errors.New("grant has changed meanwhile")
+
+func (v *Vault) fly(ctx context.Context, r *record, a Ask) (Token, error) {
+	unlock, err := v.locks.acquire(ctx, r.identity())
+	if err != nil {
+		return Token{}, transient(fmt.Errorf("waiting for another refresh: %w", err))
+	}
+	defer unlock()
+	if err := v.at(StepLocked); err != nil {
+		return Token{}, transient(err)
+	}
+	for n := 0; n < rounds; {
+		t, err := v.round(ctx, r.ID, a)
+		switch {
+		case errors.Is(err, errMoved):
+			n++
+		case errors.Is(err, errLeased):
+			if err := pause(ctx, leasePoll); err != nil {
+				return Token{}, transient(errLeased)
+			}
+		default:
+			return t, err
+		}
+	}
+	return Token{}, transient(errMoved)
+}
+
+// round makes one run through steps 2 to 6.
+func (v *Vault) round(ctx context.Context, id string, a Ask) (Token, error) {
+	r, t, err := v.begin(ctx, id, a)
+	if err != nil || t.AccessToken != "" {
+		return t, err
+	}
+	if err := v.at(StepIntent); err != nil {
+		return Token{}, transient(err)
+	}
+	p := v.provider(r.Provider, r.Client)
+	if p == nil {
+		return Token{}, &Error{Class: ClassOperator, Code: "unknown_provider", RetryAfter: time.Minute}
+	}
+	ans, failed := v.send(ctx, p, r, a)
+	if err := v.at(StepAnswered); err != nil {
+		return Token{}, transient(err)
+	}
+	switch {
+	case failed == nil:
+		return v.commit(ctx, p, r, a, ans)
+	case failed.Class == ClassSuspended:
+		return Token{}, v.settle(ctx, r, failed)
+	}
+	v.release(ctx, r)
+	if t, ok := r.living(a, v.c.Now()); ok && failed.Class != ClassRequest {
+		v.c.Logger.Warn("refreshing grant; the cached token serves on", "grant_id", r.ID, "error", failed)
+		return t, nil
+	}
+	return Token{}, failed
+}
+
+// begin is steps 2 and 3. It returns the record to work on, or a token that
+// somebody else has fetched.
+func (v *Vault) begin(ctx context.Context, id string, a Ask) (*record, Token, error) {
+	key, err := v.random()
+	if err != nil {
+		return nil, Token{}, err
+	}
+	now := v.c.Now()
+	var t Token
+	r, err := v.change(ctx, id, func(r *record) error {
+		if c, ok := r.cached(a, now); ok {
+			t = c
+			return errServed
+		}
+		if refusal := r.refusal(now); refusal != nil {
+			return refusal
+		}
+		if !r.Covers(a.Scopes) {
+			return &Error{Class: ClassRequest, Code: "invalid_scope"}
+		}
+		if r.Lease.Holder != v.c.Node && r.Lease.Until.After(now) {
+			return errLeased
+		}
+		r.Lease = lease{Holder: v.c.Node, Fence: r.Lease.Fence + 1, Until: now.Add(leaseFor)}
+		if sent := hash(r.RefreshToken); r.Intent == nil || r.Intent.TokenHash != sent {
+			r.Intent = &intent{TokenHash: sent, Key: key, At: now}
+		}
+		return nil
+	})
+	if errors.Is(err, errServed) {
+		v.noteUse(ctx, r, a.Job)
+		return nil, t, nil
+	}
+	return r, Token{}, err
+}
+
+// errServed leaves a transaction that found a cached token.
+var errServed = errors.New("cached token serves")
+
+// send is step 4. While a cached token lives nobody waits for a second attempt.
+func (v *Vault) send(ctx context.Context, p *Provider, r *record, a Ask) (answer, *Error) {
+	_, serves := r.living(a, v.c.Now())
+	for n := 1; ; n++ {
+		one, cancel := context.WithTimeout(ctx, v.c.AttemptTimeout)
+		ans, err := p.refresh(one, r, a, r.Intent.Key, v.c.Now)
+		cancel()
+		if err == nil || err.Class != ClassTransient || n == attempts || serves {
+			return ans, err
+		}
+		wait := v.c.RetryPause << (n - 1)
+		wait = wait/2 + rand.N(wait)
+		if pause(ctx, wait) != nil {
+			return ans, err
+		}
+	}
+}
+
+// commit is steps 5 and 6. An answer that cannot be written is not handed out:
+// the intent is still there, and fetches it again.
+func (v *Vault) commit(ctx context.Context, p *Provider, began *record, a Ask, ans answer) (Token, error) {
+	now := v.c.Now()
+	lifted := false
+	r, err := v.change(ctx, began.ID, func(r *record) error {
+		if r.RefreshToken != began.RefreshToken {
+			return errMoved
+		}
+		lifted = r.State == Suspended
+		r.refreshed(a, ans, began.Epoch, now)
+		r.used(a.Job, now)
+		return nil
+	})
+	switch {
+	case errors.Is(err, errMoved), errors.Is(err, ErrNoGrant):
+		return Token{}, err
+	case err != nil:
+		return Token{}, transient(fmt.Errorf("keeping refreshed token: %w", err))
+	}
+	if err := v.at(StepCommitted); err != nil {
+		return Token{}, transient(err)
+	}
+	if lifted {
+		v.emit("grant_restored", &r.Grant, "")
+	}
+	v.emit("grant_refreshed", &r.Grant, "")
+	v.revokeReplaced(ctx, p, r)
+	if began.Epoch != r.Epoch { // tokens were dropped while the answer was on its way
+		return Token{}, errMoved
+	}
+	i := r.find(a)
+	return r.token(r.Access[i]), nil
+}
+
+// settle marks a refusal, if it was about the newest token and the lease is
+// still ours: invalid_grant is evidence about the bytes that were sent, not
+// about the grant.
+func (v *Vault) settle(ctx context.Context, began *record, failed *Error) error {
+	now := v.c.Now()
+	var verdict *Error
+	var before State
+	r, err := v.change(ctx, began.ID, func(r *record) error {
+		if r.RefreshToken != began.RefreshToken || r.Lease.Fence != began.Lease.Fence {
+			return errMoved
+		}
+		before = r.State
+		verdict = r.refused(failed.Code, failed.Status, now)
+		return nil
+	})
+	switch {
+	case errors.Is(err, errMoved), errors.Is(err, ErrNoGrant):
+		return err
+	case err != nil:
+		return transient(fmt.Errorf("marking refused grant: %w", err))
+	}
+	if r.State == Ended {
+		v.emit("grant_ended", &r.Grant, r.Reason)
+	} else if before != Suspended {
+		v.emit("grant_suspended", &r.Grant, r.Reason)
+	}
+	return verdict
+}
+
+// release gives the lease back after a failure; where no other node could wait
+// for it, that is not worth a write.
+func (v *Vault) release(ctx context.Context, began *record) {
+	if v.c.Node == "" {
+		return
+	}
+	_, err := v.change(ctx, began.ID, func(r *record) error {
+		if r.Lease.Fence == began.Lease.Fence {
+			r.Lease.Until = time.Time{}
+		}
+		return nil
+	})
+	if err != nil {
+		v.c.Logger.Warn("releasing lease of grant", "grant_id", began.ID, "error", err)
+	}
+}

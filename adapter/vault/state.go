@@ -1,0 +1,273 @@
+package vault
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Limits of what a grant's record remembers.
+const (
+	minTTLDefault = time.Minute
+	// probeEvery: how often a job's ask may try a suspended grant again.
+	probeEvery = time.Minute
+	// giveUpAfter: a grant that was refused for so long has ended.
+	giveUpAfter = 30 * 24 * time.Hour
+	// leaseFor outlives a flight.
+	leaseFor = time.Minute
+	// useEvery: how exactly uses are remembered.
+	useEvery = time.Minute
+	// maxAccess cached tokens in a record, maxReplaced tokens to revoke.
+	maxAccess, maxReplaced = 8, 4
+	// keepAliveAt is the part of the idle limit after which an unused grant is
+	// refreshed, give or take keepAliveJitter.
+	keepAliveAt, keepAliveJitter = 0.4, 0.1
+	// probeFirst and probeLast bound the pauses of the background's probes.
+	probeFirst, probeLast = time.Hour, 24 * time.Hour
+	// lifetimeUnknown of an access token without expires_in (RFC 6749 §5.1).
+	lifetimeUnknown = time.Minute
+)
+
+// finals are the words of our own realm that end a grant; everything else may
+// pass.
+var finals = []string{"revoked", "reuse_detected", "idle_expired", "max_expired", "user_deleted"}
+
+// normal puts an ask in the form that caches compare.
+func (a Ask) normal(granted []string) Ask {
+	a.Scopes = slices.Clone(a.Scopes)
+	if len(a.Scopes) == 0 {
+		a.Scopes = slices.Clone(granted)
+	}
+	slices.Sort(a.Scopes)
+	a.Scopes = slices.Compact(a.Scopes)
+	if a.MinTTL <= 0 {
+		a.MinTTL = minTTLDefault
+	}
+	return a
+}
+
+// all tells whether the ask is for everything that was granted.
+func (a Ask) all(granted []string) bool {
+	return !slices.ContainsFunc(granted, func(s string) bool { return !slices.Contains(a.Scopes, s) })
+}
+
+// cached returns the access token for an ask, if it lives long enough: the
+// wanted time, but no more than half of its lifetime, or a job that asks for
+// more than the provider ever issues would refresh each time.
+func (r *record) cached(a Ask, now time.Time) (Token, bool) {
+	i := r.find(a)
+	if r.State != Active || i < 0 {
+		return Token{}, false
+	}
+	c := r.Access[i]
+	want := min(a.MinTTL, c.ExpiresAt.Sub(c.IssuedAt)/2)
+	return r.token(c), c.ExpiresAt.Sub(now) >= max(want, time.Second)
+}
+
+// living is cached for bad times: any token that has not ended.
+func (r *record) living(a Ask, now time.Time) (Token, bool) {
+	i := r.find(a)
+	if r.State != Active || i < 0 {
+		return Token{}, false
+	}
+	return r.token(r.Access[i]), r.Access[i].ExpiresAt.Sub(now) >= time.Second
+}
+
+func (r *record) find(a Ask) int {
+	return slices.IndexFunc(r.Access, func(c access) bool {
+		return c.Resource == a.Resource && slices.Equal(c.Scopes, a.Scopes)
+	})
+}
+
+func (r *record) token(c access) Token {
+	return Token{AccessToken: c.Token, ExpiresAt: c.ExpiresAt, Scope: c.Granted, GrantID: r.ID}
+}
+
+// keep puts an access token into the record, in the place of the one for the
+// same ask, dropping those that have ended and those that end first.
+func (r *record) keep(c access, now time.Time) {
+	r.Access = slices.DeleteFunc(r.Access, func(o access) bool {
+		return !o.ExpiresAt.After(now) || o.Resource == c.Resource && slices.Equal(o.Scopes, c.Scopes)
+	})
+	r.Access = append(r.Access, c)
+	if len(r.Access) > maxAccess {
+		slices.SortFunc(r.Access, func(a, b access) int { return a.ExpiresAt.Compare(b.ExpiresAt) })
+		r.Access = r.Access[len(r.Access)-maxAccess:]
+	}
+}
+
+// refusal is the answer for a grant that needs no request to be refused: one
+// that has ended, or a suspended one that was tried within the last minute.
+func (r *record) refusal(now time.Time) *Error {
+	switch {
+	case r.State == Ended:
+		return &Error{Class: ClassFinal, Code: "invalid_grant", Status: r.Status()}
+	case r.State == Suspended && now.Sub(r.ProbedAt) < probeEvery:
+		return &Error{Class: ClassSuspended, Code: "invalid_grant", Status: r.Status()}
+	}
+	return nil
+}
+
+// refreshed takes an answer of the provider over: the new token if there is one
+// (an absent refresh_token means unchanged, RFC 6749 §6), what it tells about
+// the person and the limits. The intent is fulfilled, a suspension lifted. The
+// access token is kept only if none was dropped since the epoch.
+func (r *record) refreshed(a Ask, ans answer, epoch uint64, now time.Time) {
+	if ans.RefreshToken != "" {
+		r.RefreshToken = ans.RefreshToken
+		if r.Local {
+			if s := offlineSession(ans.RefreshToken); s != "" {
+				r.OfflineSession = s
+			}
+		}
+	}
+	r.Intent, r.Lease.Until = nil, time.Time{}
+	r.State, r.Reason = Active, ""
+	r.SuspendedAt, r.ProbedAt, r.Probes = time.Time{}, time.Time{}, 0
+	r.RefreshedAt = now
+	r.limits(ans.IdleExpiresIn, ans.RefreshExpiresIn, now)
+	if ans.Identity != nil {
+		r.identify(*ans.Identity, a.all(r.Scopes))
+	}
+	if epoch == r.Epoch {
+		r.keep(access{
+			Scopes: a.Scopes, Resource: a.Resource, Granted: ans.Scope,
+			Token: ans.AccessToken, IssuedAt: ans.SentAt, ExpiresAt: ans.SentAt.Add(ans.Lifetime),
+		}, now)
+	}
+	r.DueAt = r.due(now)
+}
+
+func (r *record) limits(idle, max time.Duration, now time.Time) {
+	if idle > 0 {
+		r.IdleLimit = idle
+	}
+	r.MaxAt = time.Time{}
+	if max > 0 {
+		r.MaxAt = now.Add(max)
+	}
+}
+
+// identify updates what the ID token says of the person. A claim that is absent
+// says something only if everything granted was asked for: a narrower scope
+// holds fewer claims.
+func (r *record) identify(id identityClaims, complete bool) {
+	if id.Username != "" {
+		r.Username = id.Username
+	}
+	if id.Email != "" {
+		r.Email, r.EmailVerified = id.Email, id.EmailVerified
+	}
+	if id.Groups != nil || complete {
+		r.Groups = id.Groups
+	}
+}
+
+// refused marks a grant that the provider refused for its newest token: ended
+// if our own realm says that it is, or if it has been refused for 30 days, else
+// suspended with its token kept.
+func (r *record) refused(code, grantStatus string, now time.Time) *Error {
+	r.Access, r.Lease.Until = nil, time.Time{}
+	r.Reason = code
+	if r.Local && grantStatus != "" {
+		r.Reason = grantStatus
+	}
+	if r.State != Suspended {
+		r.State, r.SuspendedAt, r.Probes = Suspended, now, 0
+	}
+	r.ProbedAt = now
+	r.Probes++
+	if r.Local && slices.Contains(finals, grantStatus) || now.Sub(r.SuspendedAt) >= giveUpAfter {
+		r.end(r.Reason)
+		return r.refusal(now)
+	}
+	r.DueAt = r.due(now)
+	return &Error{Class: ClassSuspended, Code: code, Status: r.Status()}
+}
+
+// dropped forgets the access tokens. With a reason the grant is suspended too,
+// to be tried at the very next ask: the provider's own answer decides.
+func (r *record) dropped(reason string, now time.Time) {
+	r.Access = nil
+	r.Epoch++
+	if reason == "" || r.State == Ended {
+		return
+	}
+	if r.State != Suspended {
+		r.State, r.SuspendedAt, r.Probes = Suspended, now, 0
+	}
+	r.Reason, r.ProbedAt = reason, time.Time{}
+	r.DueAt = r.due(now)
+}
+
+// end turns the record into a tombstone: what is secret goes, the reason stays.
+func (r *record) end(reason string) {
+	r.State, r.Reason = Ended, reason
+	r.RefreshToken, r.Access, r.Intent = "", nil, nil
+	r.Lease.Until, r.DueAt = time.Time{}, time.Time{}
+	r.Epoch++
+}
+
+// used remembers a hand-out, to a minute, and tells whether anything changed.
+func (r *record) used(job string, now time.Time) bool {
+	if job == "" || now.Sub(r.Uses[job]) < useEvery {
+		return false
+	}
+	if r.Uses == nil {
+		r.Uses = map[string]time.Time{}
+	}
+	r.Uses[job], r.LastUsedAt = now, now
+	return true
+}
+
+// due is when the background should look at the grant next.
+func (r *record) due(now time.Time) time.Time {
+	jitter := 2*spread(r.ID) - 1 // [-1,1)
+	switch {
+	case r.State == Active && r.IdleLimit > 0:
+		part := keepAliveAt + keepAliveJitter*jitter
+		return r.RefreshedAt.Add(time.Duration(part * float64(r.IdleLimit)))
+	case r.State == Suspended:
+		pause := probeFirst << min(max(r.Probes-1, 0), 8)
+		pause = min(pause, probeLast)
+		return now.Add(pause + time.Duration(jitter*0.2*float64(pause)))
+	}
+	return time.Time{}
+}
+
+// login takes a new login over. The token that it replaces is to be revoked if
+// it is of another offline session of our own realm; a foreign provider may end
+// every token of the client with it.
+func (r *record) login(l Login, local bool, now time.Time) {
+	session := ""
+	if local {
+		session = offlineSession(l.RefreshToken)
+	}
+	if r.Local && local && r.RefreshToken != "" && session != "" && r.OfflineSession != "" && session != r.OfflineSession {
+		r.Replaced = append(r.Replaced, r.RefreshToken)
+		r.Replaced = r.Replaced[max(0, len(r.Replaced)-maxReplaced):]
+	}
+	if r.CreatedAt.IsZero() {
+		r.CreatedAt = now
+	}
+	r.Provider, r.Client, r.Site, r.Local = l.Provider, l.Client, strings.TrimSuffix(l.Site, "/"), local
+	r.Sub, r.Username, r.Email, r.EmailVerified = l.Sub, l.Username, l.Email, l.EmailVerified
+	r.Groups, r.Scopes = slices.Clone(l.Groups), slices.Clone(l.Scopes)
+	r.RefreshToken, r.OfflineSession = l.RefreshToken, session
+	r.State, r.Reason, r.Intent = Active, "", nil
+	r.SuspendedAt, r.ProbedAt, r.Probes = time.Time{}, time.Time{}, 0
+	r.GrantedAt, r.RefreshedAt = now, now
+	r.IdleLimit = 0
+	r.limits(l.IdleExpiresIn, l.RefreshExpiresIn, now)
+	r.Access = nil
+	r.Epoch++
+	r.Lease.Fence++
+	r.Lease.Until = time.Time{}
+	if l.AccessToken != "" && l.AccessExpires.After(now) {
+		r.keep(access{
+			Scopes: Ask{}.normal(l.Scopes).Scopes, Granted: strings.Join(l.Scopes, " "),
+			Token: l.AccessToken, IssuedAt: now, ExpiresAt: l.AccessExpires,
+		}, now)
+	}
+	r.DueAt = r.due(now)
+}

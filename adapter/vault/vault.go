@@ -1,0 +1,187 @@
+package vault
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Config of a Vault.
+type Config struct {
+	Store *storage.Store
+	// Sealer seals the records. Required.
+	Sealer storage.Sealer
+	// Providers that grants may come from, by any key: a provider's Name and
+	// ClientID identify it, since each site may be a client of its own. Use
+	// replaces them later.
+	Providers map[string]*Provider
+	// Node names this process among those that share the store. Empty where the
+	// store belongs to one process alone: then a lease left behind by an earlier
+	// life of the process is its own.
+	Node string
+	// Now defaults to time.Now, Random to crypto/rand.Reader, Logger to one that
+	// discards, Events to nobody.
+	Now    func() time.Time
+	Random io.Reader
+	Logger *slog.Logger
+	Events func(name string, data map[string]any)
+	// FlightTimeout bounds one refresh with all its attempts. Default 30 s.
+	FlightTimeout time.Duration
+	// AttemptTimeout bounds one request to a provider. Default 10 s.
+	AttemptTimeout time.Duration
+	// RetryPause is the pause before the second attempt; it doubles. Default
+	// 250 ms.
+	RetryPause time.Duration
+	// Hooks are for fault injection.
+	Hooks Hooks
+}
+
+// Hooks let a test stop the refresh protocol at one of its steps.
+type Hooks struct {
+	// At is called at each step (see the Step constants). An error abandons the
+	// flight on the spot, as a crash would.
+	At func(step string) error
+}
+
+// Steps of a refresh, in order.
+const (
+	StepLocked    = "locked"    // (1) flight and lock are ours, nothing read
+	StepIntent    = "intent"    // (3) lease and intent are on disk, nothing sent
+	StepAnswered  = "answered"  // (4) the provider has answered, nothing written
+	StepCommitted = "committed" // (5) the new token is on disk, nothing handed out
+)
+
+// Provider is one client of one provider.
+type Provider struct {
+	// Name as configured, for grants and rules; not the issuer.
+	Name   string
+	Issuer string
+	// ClientID and ClientSecret; without a secret the client is public.
+	ClientID     string
+	ClientSecret string
+	// AuthMethod is client_secret_basic (default) or client_secret_post
+	// (RFC 6749 §2.3.1). Never guessed.
+	AuthMethod string
+	// HTTPClient defaults to http.DefaultClient. Redirects are not followed.
+	HTTPClient *http.Client
+	// Local tells that the provider is a realm of this process: its grant_status
+	// is believed, and replaced tokens are revoked.
+	Local bool
+	// TokenEndpoint tells the address, possibly after a discovery; an error is a
+	// transient one.
+	TokenEndpoint func(context.Context) (string, error)
+	// RevocationEndpoint (RFC 7009); nil where there is none.
+	RevocationEndpoint func(context.Context) (string, error)
+}
+
+// Vault keeps grants. It is safe for concurrent use, and lives as long as its
+// store: a reload replaces its providers, not the Vault.
+type Vault struct {
+	c         Config
+	grants    *storage.Table[record]
+	providers atomic.Pointer[map[providerKey]*Provider]
+	flights   singleflight.Group
+	locks     locks
+	closing   chan struct{}
+	closeOnce sync.Once
+	running   running
+}
+
+type providerKey struct{ name, client string }
+
+// New makes a Vault; it does no I/O.
+func New(c Config) (*Vault, error) {
+	if c.Store == nil || c.Sealer == nil {
+		return nil, errors.New("making vault: store and sealer are required")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Events == nil {
+		c.Events = func(string, map[string]any) {}
+	}
+	if c.FlightTimeout == 0 {
+		c.FlightTimeout = 30 * time.Second
+	}
+	if c.AttemptTimeout == 0 {
+		c.AttemptTimeout = 10 * time.Second
+	}
+	if c.RetryPause == 0 {
+		c.RetryPause = 250 * time.Millisecond
+	}
+	v := &Vault{c: c, grants: table(c.Sealer), closing: make(chan struct{})}
+	v.Use(c.Providers)
+	return v, nil
+}
+
+// Use replaces the providers; refreshes under way go on with the old ones.
+func (v *Vault) Use(providers map[string]*Provider) {
+	m := make(map[providerKey]*Provider, len(providers))
+	for _, p := range providers {
+		m[providerKey{p.Name, p.ClientID}] = p
+	}
+	v.providers.Store(&m)
+}
+
+// Close refuses new refreshes and waits for those under way until ctx ends.
+// Call it before the store is closed. One that did not finish is taken up by
+// its intent at the next ask.
+func (v *Vault) Close(ctx context.Context) error {
+	v.closeOnce.Do(func() { close(v.closing) })
+	select {
+	case <-v.running.idle():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("closing vault: %w", context.Cause(ctx))
+	}
+}
+
+func (v *Vault) provider(name, client string) *Provider {
+	return (*v.providers.Load())[providerKey{name, client}]
+}
+
+func (v *Vault) at(step string) error {
+	if v.c.Hooks.At == nil {
+		return nil
+	}
+	return v.c.Hooks.At(step)
+}
+
+// random returns 128 bits as 22 characters of base64url.
+func (v *Vault) random() (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(v.c.Random, b[:]); err != nil {
+		return "", fmt.Errorf("reading random bytes: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:]), nil
+}
+
+// emit tells of a grant; no token is ever part of it.
+func (v *Vault) emit(name string, g *Grant, reason string) {
+	data := map[string]any{
+		"grant_id": g.ID, "provider": g.Provider, "client": g.Client, "site": g.Site,
+		"sub": g.Sub, "user": g.Username,
+	}
+	if reason != "" {
+		data["reason"] = reason
+	}
+	v.c.Events(name, data)
+}

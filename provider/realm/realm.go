@@ -45,9 +45,11 @@ type Settings struct {
 	// NotBefore refuses what was issued earlier, in Unix milliseconds; 0: off.
 	NotBefore int64 `json:"not_before,omitempty"`
 
-	DefaultRoles         []string `json:"default_roles,omitempty"`          // of users without declared roles; default: offline_access
-	DefaultClientScopes  []string `json:"default_client_scopes,omitempty"`  // of new clients; default: profile email roles web-origins acr basic
-	OptionalClientScopes []string `json:"optional_client_scopes,omitempty"` // of new clients; default: offline_access address phone
+	// Lists of what newcomers get. nil: the default; empty: none, which the
+	// record keeps apart.
+	DefaultRoles         []string `json:"default_roles,omitzero"`          // of users without declared roles; default: offline_access
+	DefaultClientScopes  []string `json:"default_client_scopes,omitzero"`  // of new clients; default: profile email roles web-origins acr basic
+	OptionalClientScopes []string `json:"optional_client_scopes,omitzero"` // of new clients; default: offline_access address phone
 	// Managed by configuration: its declared fields are read-only elsewhere.
 	Managed bool `json:"managed,omitempty"`
 }

@@ -104,13 +104,13 @@ func TestO19_Limit(t *testing.T) {
 	p := session.Policy{Limit: 3, OfflineIdle: 365 * day}
 	store := newStore(t, nil)
 	for i, id := range []string{"d", "b", "c"} { // ids do not tell the age
-		if got := start(t, store, p, offlineSession(id, "alice", t0.Add(time.Duration(i)*time.Minute))); got != nil {
+		if got := start(t, store, p, offlineSession(id, "alice", t0.Add(time.Duration(30+i)*time.Minute))); got != nil {
 			t.Fatalf("%s evicted %v", id, got)
 		}
 	}
 	start(t, store, p, offlineSession("bobs", "bob", t0))
 
-	if got := start(t, store, p, offlineSession("young", "alice", t0.Add(7*day-time.Minute))); got != nil {
+	if got := start(t, store, p, offlineSession("young", "alice", t0.Add(7*day+29*time.Minute))); got != nil {
 		t.Errorf("evicted %v, which was used within 7 days", got)
 	}
 	if got := count(t, store, "alice", "app"); got != 4 {

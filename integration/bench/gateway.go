@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// gateway is the binary under test on ports of its own.
+type gateway struct {
+	dir     string
+	cmd     *exec.Cmd
+	log     string
+	realm   string // host:port of the sites
+	app     string
+	bare    string
+	jobs    string
+	respond string
+	ready   time.Duration
+}
+
+// config of the bench: the demo without pages, an upstream of our own, and the
+// two baselines in the same binary.
+const config = `{
+	admin off
+	default_bind 127.0.0.1
+	nightlatch {
+		store badger ./data
+		realm demo {
+			url http://%[1]s
+			%[6]s
+			user alice {
+				password alice-demo
+			}
+			client reports {
+				secret reports-demo
+				service_account
+				direct_access_grants
+				signing_algorithm ES256
+			}
+		}
+		job nightly-backup {
+			secret backup-demo
+			users alice
+			scopes openid profile
+		}
+	}
+}
+http://%[1]s {
+	nightlatch_provider
+}
+http://%[2]s {
+	nightlatch http://%[2]s {
+		offline /backup
+	}
+	reverse_proxy %[5]s
+}
+http://%[3]s {
+	reverse_proxy %[5]s
+}
+http://%[4]s {
+	respond "{}"
+}
+http://%[7]s {
+	nightlatch_tokens
+}
+`
+
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return "localhost:" + port, err
+}
+
+// start starts the binary in dir; settings are lines for the realm's block.
+func start(binary, dir, upstream, settings string) (*gateway, error) {
+	g := &gateway{dir: dir, log: filepath.Join(dir, "log")}
+	for _, p := range []*string{&g.realm, &g.app, &g.bare, &g.respond, &g.jobs} {
+		addr, err := freeAddr()
+		if err != nil {
+			return nil, err
+		}
+		*p = addr
+	}
+	text := fmt.Sprintf(config, g.realm, g.app, g.bare, g.respond, upstream, settings, g.jobs)
+	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(g.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	g.cmd = exec.Command(binary, "run", "--config", "Caddyfile")
+	g.cmd.Dir = dir
+	g.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	g.cmd.Stdout, g.cmd.Stderr = log, log
+	at := time.Now()
+	if err := g.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for time.Since(at) < 60*time.Second {
+		resp, err := http.Get("http://" + g.realm + "/realms/demo/.well-known/openid-configuration")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				g.ready = time.Since(at)
+				return g, nil
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	g.stop()
+	out, _ := os.ReadFile(g.log)
+	return nil, fmt.Errorf("the gateway did not start:\n%s", out)
+}
+
+func (g *gateway) stop() {
+	_ = g.cmd.Process.Signal(os.Interrupt)
+	_ = g.cmd.Wait()
+}
+
+// rss returns the resident memory in MiB.
+func (g *gateway) rss() float64 {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(raw)
+	if m == nil {
+		return 0
+	}
+	kb, _ := strconv.Atoi(string(m[1]))
+	return float64(kb) / 1024
+}
+
+var (
+	formTag  = regexp.MustCompile(`(?s)<form[^>]*id="(login|consent)"[^>]*>.*?</form>`)
+	actionAt = regexp.MustCompile(`<form[^>]*action="([^"]*)"`)
+	inputTag = regexp.MustCompile(`<input[^>]*>`)
+	attrName = regexp.MustCompile(`name="([^"]*)"`)
+	attrVal  = regexp.MustCompile(`value="([^"]*)"`)
+)
+
+// login logs alice in at the app's offline path, as a browser without scripts
+// would, and returns the Cookie header of the app's session.
+func (g *gateway) login(ctx context.Context) (string, error) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return "", err
+	}
+	client := &http.Client{Jar: jar, Timeout: 20 * time.Second}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.app+"/backup", nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Accept", "text/html")
+	req.Header.Set("Sec-Fetch-Mode", "navigate")
+	req.Header.Set("Sec-Fetch-Dest", "document")
+	resp, err := client.Do(req)
+	for range 3 {
+		if err != nil {
+			return "", err
+		}
+		page, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			return "", err
+		}
+		form := formTag.FindSubmatch(page)
+		if form == nil {
+			if resp.Request.URL.Host != g.app {
+				return "", fmt.Errorf("the login ended on %s: %.300s", resp.Request.URL, page)
+			}
+			break
+		}
+		values := url.Values{}
+		for _, in := range inputTag.FindAll(form[0], -1) {
+			if n := attrName.FindSubmatch(in); n != nil {
+				v := ""
+				if m := attrVal.FindSubmatch(in); m != nil {
+					v = unescape(string(m[1]))
+				}
+				values.Set(string(n[1]), v)
+			}
+		}
+		if string(form[1]) == "login" {
+			values.Set("username", "alice")
+			values.Set("password", "alice-demo")
+		} else {
+			values.Set("accept", "yes")
+		}
+		action := resp.Request.URL
+		if m := actionAt.FindSubmatch(form[0]); m != nil {
+			if action, err = action.Parse(unescape(string(m[1]))); err != nil {
+				return "", err
+			}
+		}
+		if resp, err = client.PostForm(action.String(), values); err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+	}
+	var cookies []string
+	for _, c := range jar.Cookies(&url.URL{Scheme: "http", Host: g.app, Path: "/"}) {
+		cookies = append(cookies, c.String())
+	}
+	return strings.Join(cookies, "; "), nil
+}
+
+func unescape(s string) string {
+	return strings.NewReplacer("&amp;", "&", "&#43;", "+", "&#34;", `"`, "&#39;", "'", "&lt;", "<", "&gt;", ">").Replace(s)
+}

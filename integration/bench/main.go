@@ -1,0 +1,340 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 5, "rounds in which product and baseline alternate")
+	each := flag.Duration("each", 2*time.Second, "load in one round on one path")
+	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, refresh, credentials")
+	flag.Parse()
+	if err := run(*rounds, *each, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(rounds int, each time.Duration, only string) error {
+	dir, err := os.MkdirTemp("", "nightlatch-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	binary := filepath.Join(dir, "nightlatch")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		return fmt.Errorf("building the binary: %w\n%s", err, out)
+	}
+	upstream, stop, err := serveUpstream()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	fmt.Printf("%s, %d cores, servers and load on the same cores; %d rounds of %v, median (range)\n\n", runtime.Version(), runtime.NumCPU(), rounds, each)
+
+	b := bench{binary: binary, dir: dir, upstream: upstream, rounds: rounds, each: each}
+	for _, group := range []struct {
+		name string
+		run  func() error
+	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}} {
+		if strings.Contains(group.name, only) {
+			if err := group.run(); err != nil {
+				return fmt.Errorf("%s: %w", group.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+type bench struct {
+	binary, dir, upstream string
+	rounds                int
+	each                  time.Duration
+	n                     int
+}
+
+// gateway starts a fresh one with an empty store.
+func (b *bench) gateway(settings string) (*gateway, error) {
+	b.n++
+	dir := filepath.Join(b.dir, fmt.Sprint(b.n))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return start(b.binary, dir, b.upstream, settings)
+}
+
+// path is one thing to load.
+type path struct {
+	name    string
+	addr    string
+	workers int
+	do      step
+	all     []sample
+}
+
+// alternate loads all paths in turn, in every round, and prints them; ratios
+// are against the first path.
+func (b *bench) alternate(paths ...*path) error {
+	for _, p := range paths { // once for warmth, not counted
+		if _, err := load(p.addr, p.workers, b.each/4, p.do); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	for range b.rounds {
+		for _, p := range paths {
+			s, err := load(p.addr, p.workers, b.each, p.do)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			p.all = append(p.all, s)
+		}
+	}
+	for i, p := range paths {
+		rate := pick(p.all, func(s sample) float64 { return s.PerSecond })
+		p50 := pick(p.all, func(s sample) float64 { return ms(s.P50) })
+		p99 := pick(p.all, func(s sample) float64 { return ms(s.P99) })
+		fmt.Printf("  %-34s %2d conn  %s/s  p50 %s ms  p99 %s ms", p.name, p.workers, show(rate, 0), show(p50, 2), show(p99, 2))
+		if i > 0 {
+			var ratio, tail []float64
+			for r := range p.all {
+				ratio = append(ratio, p.all[r].PerSecond/paths[0].all[r].PerSecond)
+				tail = append(tail, float64(p.all[r].P99)/float64(paths[0].all[r].P99))
+			}
+			fmt.Printf("  ratio %s  p99 ratio %s", show(ratio, 2), show(tail, 2))
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+func pick(all []sample, of func(sample) float64) []float64 {
+	var out []float64
+	for _, s := range all {
+		out = append(out, of(s))
+	}
+	return out
+}
+
+// show prints the median and the range.
+func show(v []float64, digits int) string {
+	v = slices.Sorted(slices.Values(v))
+	return fmt.Sprintf("%.*f (%.*f–%.*f)", digits, v[len(v)/2], digits, v[0], digits, v[len(v)-1])
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// size: binary, start-up, idle memory.
+func (b *bench) size() error {
+	info, err := os.Stat(b.binary)
+	if err != nil {
+		return err
+	}
+	var first, again, rss []float64
+	for range b.rounds {
+		g, err := b.gateway("")
+		if err != nil {
+			return err
+		}
+		first = append(first, ms(g.ready))
+		time.Sleep(3 * time.Second)
+		rss = append(rss, g.rss())
+		g.stop()
+		g, err = start(b.binary, g.dir, b.upstream, "")
+		if err != nil {
+			return err
+		}
+		again = append(again, ms(g.ready))
+		g.stop()
+	}
+	fmt.Printf("size\n  binary %.1f MiB; ready on an empty store %s ms, on an existing one %s ms; idle %s MiB\n\n",
+		float64(info.Size())/(1<<20), show(first, 0), show(again, 0), show(rss, 1))
+	return nil
+}
+
+// proxy: a request with a session against a bare reverse_proxy to the same
+// upstream in the same process.
+func (b *bench) proxy() error {
+	g, err := b.gateway("")
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	cookie, err := g.login(context.Background())
+	if err != nil {
+		return err
+	}
+	token, err := g.token("grant_type=password&username=alice&password=alice-demo&scope=openid&resource=http%3A%2F%2F" + g.app)
+	if err != nil {
+		return err
+	}
+	fmt.Println("proxied request, against bare reverse_proxy in the same process")
+	err = b.alternate(
+		&path{name: "bare reverse_proxy", addr: g.bare, workers: 16, do: want(get(g.bare, "/x"))},
+		&path{name: "with a session", addr: g.app, workers: 16, do: want(get(g.app, "/x", "cookie", cookie))},
+		&path{name: "with a bearer token seen before", addr: g.app, workers: 16, do: want(get(g.app, "/x", "authorization", "Bearer "+token.Access))},
+	)
+	fmt.Println()
+	return err
+}
+
+// jobs: a cached job token against a bare respond in the same process.
+func (b *bench) jobs() error {
+	g, err := b.gateway("")
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	if _, err := g.login(context.Background()); err != nil {
+		return err
+	}
+	fmt.Println("cached job token, against bare respond in the same process")
+	err = b.alternate(
+		&path{name: "bare respond", addr: g.respond, workers: 16, do: want(get(g.respond, "/"))},
+		&path{name: "POST /token, cached", addr: g.jobs, workers: 16, do: want(post(g.jobs, "/token", "user=alice&min_ttl=60s", "authorization", basic("nightly-backup", "backup-demo")))},
+	)
+	fmt.Println()
+	return err
+}
+
+// credentials: client_credentials with one ES256 token.
+func (b *bench) credentials() error {
+	g, err := b.gateway("")
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	fmt.Println("client_credentials, one ES256 token")
+	err = b.alternate(&path{name: "client_credentials", addr: g.realm, workers: 16,
+		do: want(post(g.realm, tokenPath, "grant_type=client_credentials&scope=profile", "authorization", reports))})
+	fmt.Println()
+	return err
+}
+
+// refresh: offline tokens, two ES256 tokens an answer, with single use on and
+// off at 1, 8 and 64 connections.
+func (b *bench) refresh() error {
+	for _, single := range []string{"off", "on"} {
+		g, err := b.gateway("revoke_refresh_token " + single)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("refresh of an offline token, single use %s, ID and access token ES256\n", single)
+		for _, workers := range []int{1, 8, 64} {
+			held := make([]string, workers)
+			for i := range held {
+				t, err := g.token("grant_type=password&username=alice&password=alice-demo&scope=openid+offline_access")
+				if err != nil {
+					g.stop()
+					return err
+				}
+				held[i] = t.Refresh
+			}
+			do := func(i int, c *conn) error {
+				status, body, err := c.do(post(g.realm, tokenPath, "grant_type=refresh_token&refresh_token="+held[i], "authorization", reports))
+				if err != nil {
+					return err
+				}
+				var t token
+				if err := json.Unmarshal(body, &t); err != nil || status != 200 || t.Refresh == "" {
+					return fmt.Errorf("status %d: %.200s", status, body)
+				}
+				held[i] = t.Refresh
+				return nil
+			}
+			if err := b.alternate(&path{name: "refresh", addr: g.realm, workers: workers, do: do}); err != nil {
+				g.stop()
+				return err
+			}
+		}
+		fmt.Printf("  resident afterwards %.0f MiB\n\n", g.rss())
+		g.stop()
+	}
+	return nil
+}
+
+const tokenPath = "/realms/demo/protocol/openid-connect/token"
+
+var reports = basic("reports", "reports-demo")
+
+func basic(user, secret string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+secret))
+}
+
+type token struct {
+	Access  string `json:"access_token"`
+	Refresh string `json:"refresh_token"`
+}
+
+// token asks the realm for tokens as the client reports.
+func (g *gateway) token(form string) (token, error) {
+	c, err := dial(g.realm)
+	if err != nil {
+		return token{}, err
+	}
+	defer c.Close()
+	status, body, err := c.do(post(g.realm, tokenPath, form, "authorization", reports))
+	if err != nil {
+		return token{}, err
+	}
+	var t token
+	if status != 200 {
+		return token{}, fmt.Errorf("asking for a token: %d %.200s", status, body)
+	}
+	return t, json.Unmarshal(body, &t)
+}
+
+// serveUpstream answers 100 bytes to whatever comes, written by hand so that it
+// never is the bottleneck.
+func serveUpstream() (addr string, stop func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n" + strings.Repeat("x", 100))
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				buf := make([]byte, 16<<10)
+				have := 0
+				for {
+					n, err := c.Read(buf[have:])
+					if err != nil {
+						return
+					}
+					have += n
+					for {
+						i := strings.Index(string(buf[:have]), "\r\n\r\n")
+						if i < 0 {
+							break
+						}
+						have = copy(buf, buf[i+4:have])
+						if _, err := c.Write(answer); err != nil {
+							return
+						}
+					}
+					if have == len(buf) {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return l.Addr().String(), func() { l.Close() }, nil
+}

@@ -1,0 +1,111 @@
+package endpoint
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/nightlatch/nightlatch/provider/oidc"
+)
+
+// Limits of a request.
+const (
+	MaxBody   = 64 << 10 // bytes of a form
+	maxParams = 200
+)
+
+// repeatable parameters; any other that comes twice is invalid_request
+// (RFC 6749 §3.1; RFC 8707 §2, RFC 8693 §2.1).
+var repeatable = []string{"resource", "audience"}
+
+// secrets never stand in a URL, where logs and histories keep them
+// (RFC 6749 §2.3.1).
+var secrets = []string{"client_secret", "client_assertion", "password", "refresh_token", "code_verifier", "token"}
+
+// Form reads the form in the body of a POST. Errors are *oidc.Error: 413 for a
+// body over MaxBody, 415 for another media type, invalid_request for what is
+// malformed or repeated.
+func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" {
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "body must be application/x-www-form-urlencoded").WithStatus(http.StatusUnsupportedMediaType)
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "body is larger than %d bytes", MaxBody).WithStatus(http.StatusRequestEntityTooLarge)
+		}
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "body could not be read").WithCause(err)
+	}
+	query, err := parse(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range secrets {
+		if query.Has(name) {
+			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s must not be in the URL", name)
+		}
+	}
+	form, err := parse(string(raw))
+	if err != nil {
+		return nil, err
+	}
+	for name := range query {
+		if form.Has(name) {
+			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s is in the URL and in the body", name)
+		}
+	}
+	return form, nil
+}
+
+// Query reads the parameters of a GET, by the same rules.
+func Query(r *http.Request) (url.Values, error) {
+	if len(r.URL.RawQuery) > MaxBody {
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "query is larger than %d bytes", MaxBody).WithStatus(http.StatusRequestURITooLong)
+	}
+	return parse(r.URL.RawQuery)
+}
+
+func parse(raw string) (url.Values, error) {
+	if strings.Count(raw, "&") >= maxParams {
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "more than %d parameters", maxParams)
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "parameters are malformed")
+	}
+	for name, v := range values {
+		if len(v) > 1 && !slices.Contains(repeatable, name) {
+			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s is repeated", name)
+		}
+	}
+	return values, nil
+}
+
+// Method lets the given methods pass; else it answers 405 and returns false.
+func Method(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+	if slices.Contains(methods, r.Method) {
+		return true
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	JSON(w, http.StatusMethodNotAllowed, map[string]string{
+		"error": oidc.CodeInvalidRequest, "error_description": "method must be " + strings.Join(methods, " or "),
+	})
+	return false
+}
+
+// ClientIP is the address of the browser or client. Who runs the server has
+// resolved trusted proxies into RemoteAddr; no header is read here.
+func ClientIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

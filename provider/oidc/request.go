@@ -1,0 +1,78 @@
+package oidc
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Prompts of an authorization request (OpenID Connect Core §3.1.2.1).
+type Prompts []string
+
+// Prompt values.
+const (
+	PromptNone          = "none"
+	PromptLogin         = "login"
+	PromptConsent       = "consent"
+	PromptSelectAccount = "select_account"
+)
+
+// ParsePrompt reads a prompt parameter. none together with another value, or an
+// unknown value, is invalid_request.
+func ParsePrompt(s string) (Prompts, error) {
+	p := Prompts(strings.Fields(s))
+	for _, v := range p {
+		switch v {
+		case PromptNone, PromptLogin, PromptConsent, PromptSelectAccount:
+		default:
+			return nil, Errorf(CodeInvalidRequest, "prompt %s is not supported", v)
+		}
+	}
+	if p.Has(PromptNone) && len(p) > 1 {
+		return nil, Errorf(CodeInvalidRequest, "prompt none stands alone")
+	}
+	return p, nil
+}
+
+// Has tells whether the request has a prompt value.
+func (p Prompts) Has(v string) bool { return slices.Contains(p, v) }
+
+// ResponseMode is how the parameters of an authorization response reach the
+// client.
+type ResponseMode string
+
+// Response modes.
+const (
+	ModeQuery    ResponseMode = "query"
+	ModeFragment ResponseMode = "fragment"
+	ModeFormPost ResponseMode = "form_post" // OAuth 2.0 Form Post Response Mode
+)
+
+// ParseResponseMode reads a response_mode parameter; "" is query, the default of
+// the code flow.
+func ParseResponseMode(s string) (ResponseMode, error) {
+	switch m := ResponseMode(s); m {
+	case "":
+		return ModeQuery, nil
+	case ModeQuery, ModeFragment, ModeFormPost:
+		return m, nil
+	}
+	return "", Errorf(CodeInvalidRequest, "response_mode %s is not supported", s)
+}
+
+// NewID returns 128 random bits in 22 characters of base64url. random defaults
+// to crypto/rand; a source that fails ends the process, since nothing that
+// follows would be safe.
+func NewID(random io.Reader) string {
+	if random == nil {
+		random = rand.Reader
+	}
+	var b [16]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		panic(fmt.Sprintf("reading random bytes: %v", err))
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}

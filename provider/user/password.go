@@ -133,12 +133,11 @@ func parsePHC(s string) (phc, error) {
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
 		return p, bad
 	}
-	params := fmt.Sprintf("m=%d,t=%d,p=%d", 0, 0, 0)
 	if n, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &p.memory, &p.time, &p.threads); err != nil || n != 3 {
 		return p, bad
 	}
-	if params = fmt.Sprintf("m=%d,t=%d,p=%d", p.memory, p.time, p.threads); params != parts[3] {
-		return p, bad
+	if fmt.Sprintf("m=%d,t=%d,p=%d", p.memory, p.time, p.threads) != parts[3] {
+		return p, bad // Sscanf stops before what follows
 	}
 	if p.memory < 8*uint32(p.threads) || p.memory > 256*1024 || p.time < 1 || p.time > 16 || p.threads < 1 || p.threads > 16 {
 		return p, errors.New("reading password hash: parameters out of range (m ≤ 262144, t ≤ 16, p ≤ 16)")

@@ -94,15 +94,14 @@ func TestHasherWaitsInLine(t *testing.T) {
 	cause := errors.New("the browser has gone")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, cause)
 	defer cancel()
-	for {
-		_, err := h.Hash(ctx, "x")
-		if err == nil {
-			continue // the others have not all begun
+	var err error
+	for range 20 { // until the others have all begun
+		if _, err = h.Hash(ctx, "x"); err != nil {
+			break
 		}
-		if !errors.Is(err, cause) {
-			t.Errorf("got %v", err)
-		}
-		break
+	}
+	if !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
 	}
 	for range n {
 		if err := <-done; err != nil {

@@ -5,20 +5,18 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
-// Realm roles that every realm has.
-const (
-	RoleOfflineAccess = "offline_access"
-	RoleRealmAdmin    = "realm-admin" // administrates the realm
-)
+// RoleRealmAdmin is the realm role of the realm's administrators.
+const RoleRealmAdmin = "realm-admin"
 
 // EnsureRoles writes the built-in roles, the realm's default roles and more
 // that somebody is about to be given, as far as they do not exist.
 func EnsureRoles(tx storage.Tx, s realm.Settings, more ...string) error {
-	names := append([]string{RoleOfflineAccess, RoleRealmAdmin}, s.Resolve().DefaultRoles...)
+	names := append([]string{oidc.RoleOfflineAccess, RoleRealmAdmin}, s.Resolve().DefaultRoles...)
 	for _, name := range append(names, more...) {
 		_, err := Roles.Get(tx, s.Name, name)
 		if errors.Is(err, storage.ErrNotFound) {

@@ -16,7 +16,7 @@ import (
 type failure struct {
 	status      int
 	retryAfter  time.Duration
-	cause       error // for the log alone
+	cause       error  // for the log alone
 	Code        string `json:"error"`
 	Description string `json:"error_description,omitempty"`
 	GrantStatus string `json:"grant_status,omitempty"`

@@ -1,0 +1,348 @@
+package vault_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/adapter/vault/vaulttest"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+func TestA07_ParallelAsksMakeOneRefresh(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	var wg sync.WaitGroup
+	tokens := make([]string, 50)
+	for i := range tokens {
+		wg.Go(func() { tokens[i] = e.token(id).AccessToken })
+	}
+	wg.Wait()
+	for _, token := range tokens {
+		if token != tokens[0] {
+			t.Errorf("two tokens: %s, %s", token, tokens[0])
+		}
+	}
+	e.counts(1, 1, 0)
+}
+
+func TestA07_DifferentAsksDoNotRace(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	var wg sync.WaitGroup
+	for i := range 30 {
+		wg.Go(func() {
+			a := vault.Ask{Scopes: [][]string{{"openid"}, {"profile"}, {"openid", "profile"}}[i%3], Job: "j"}
+			if i%2 == 0 {
+				a.Job = "k"
+			}
+			if _, err := e.vault.Token(context.Background(), id, a); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	e.counts(3, 3, 0)
+}
+
+func TestA07_OnDiskBeforeHandOut(t *testing.T) {
+	e := newEnv(t)
+	before := map[string]time.Time{}
+	e.config.Hooks.At = func(step string) error {
+		before[step] = e.grant().RefreshedAt
+		return nil
+	}
+	e.restart()
+	id := e.login()
+	start := e.clock()
+	e.advance(time.Hour)
+	e.token(id)
+	if !before[vault.StepAnswered].Equal(start) {
+		t.Error("something was written before the answer was judged")
+	}
+	if !before[vault.StepCommitted].Equal(e.clock()) {
+		t.Error("the new token is not in the store before the hand-out")
+	}
+}
+
+func TestRestartAtEachStepLosesNothing(t *testing.T) {
+	for _, step := range []string{vault.StepLocked, vault.StepIntent, vault.StepAnswered, vault.StepCommitted} {
+		for _, knows := range []bool{true, false} {
+			if step == vault.StepAnswered && !knows {
+				continue // see TestStrictProviderWithoutKeys
+			}
+			t.Run(step, func(t *testing.T) {
+				e := newEnv(t)
+				e.provider.KnowsKey = knows
+				id := e.login()
+				for range 3 { // the same crash again and again
+					e.config.Hooks.At = func(at string) error {
+						if at == step {
+							return errors.New("power cut")
+						}
+						return nil
+					}
+					e.restart()
+					if step == vault.StepCommitted {
+						e.advance(time.Hour) // the token of the round before has ended
+					}
+					e.refused(id, vault.ClassTransient, "")
+				}
+				e.config.Hooks.At = nil
+				e.restart()
+				e.token(id)
+				e.advance(time.Hour)
+				e.token(id)
+				if _, _, replays := e.provider.Counts(); replays != 0 {
+					t.Fatal("the provider saw a replay")
+				}
+			})
+		}
+	}
+}
+
+func TestIntentIsTakenOverWithItsKey(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	e.config.Hooks.At = func(at string) error {
+		if at == vault.StepAnswered {
+			return errors.New("power cut")
+		}
+		return nil
+	}
+	e.restart()
+	e.refused(id, vault.ClassTransient, "")
+	e.config.Hooks.At = nil
+	e.restart()
+	e.advance(60 * 24 * time.Hour) // as late as needed
+	e.token(id)
+	e.counts(2, 1, 0)
+	e.advance(time.Hour)
+	e.token(id)
+	keys := e.provider.Keys()
+	if keys[0] == "" || keys[0] != keys[1] || keys[1] == keys[2] {
+		t.Errorf("keys %q; want the first twice, then another", keys)
+	}
+}
+
+func TestLostAnswers(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	e.provider.Fail(vaulttest.Fault{Lose: true}, vaulttest.Fault{Lose: true})
+	e.token(id)
+	e.counts(3, 1, 0)
+
+	e.advance(time.Hour)
+	e.provider.Fail(vaulttest.Fault{Lose: true}, vaulttest.Fault{Lose: true}, vaulttest.Fault{Lose: true})
+	e.refused(id, vault.ClassTransient, "")
+	e.restart()
+	e.token(id)
+	e.counts(7, 2, 0)
+}
+
+func TestStrictProviderWithoutKeys(t *testing.T) {
+	e := newEnv(t)
+	e.foreign()
+	e.provider.KnowsKey = false
+	id := e.login()
+	for range 5 {
+		e.token(id)
+		e.advance(time.Hour)
+	}
+	// A lost answer cannot be mended there; the grant is kept, a login mends it.
+	e.provider.Fail(vaulttest.Fault{Lose: true})
+	e.refused(id, vault.ClassSuspended, "suspended")
+	e.login()
+	e.token(id)
+}
+
+func TestProviderThatDoesNotRotate(t *testing.T) {
+	e := newEnv(t)
+	e.foreign()
+	e.provider.Rotates, e.provider.KnowsKey = false, false
+	id := e.login()
+	e.provider.Fail(vaulttest.Fault{Lose: true})
+	for range 3 { // an answer without refresh_token keeps the old one
+		e.token(id)
+		e.advance(time.Hour)
+	}
+	keys := e.provider.Keys()
+	if keys[0] != keys[1] || keys[1] == keys[2] || keys[2] == keys[3] {
+		t.Errorf("keys %q; want a new one for each refresh but not for its repetition", keys)
+	}
+}
+
+func TestNoWriteNoRefresh(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	mend := e.backend.broken(errors.New("no space left on device"))
+	if _, err := e.vault.Token(context.Background(), id, ask); err == nil {
+		t.Fatal("a token although nothing can be written")
+	}
+	e.counts(0, 0, 0)
+	mend()
+	e.token(id)
+}
+
+func TestAnswerThatCannotBeWrittenIsNotHandedOut(t *testing.T) {
+	for _, cause := range []error{errors.New("no space left on device"), storage.ErrUnknown} {
+		e := newEnv(t)
+		id := e.login()
+		var mend func()
+		e.config.Hooks.At = func(step string) error {
+			if step == vault.StepAnswered && mend == nil {
+				mend = e.backend.broken(cause)
+			}
+			return nil
+		}
+		e.restart()
+		e.refused(id, vault.ClassTransient, "")
+		mend()
+		e.restart()
+		e.token(id)
+		e.counts(2, 1, 0)
+	}
+}
+
+func TestFlightOutlivesItsAsker(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	release := e.provider.Hold()
+	ctx, cancel := context.WithCancel(context.Background())
+	left := make(chan error)
+	go func() {
+		_, err := e.vault.Token(ctx, id, ask)
+		left <- err
+	}()
+	<-e.provider.Arrived()
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("asker who left got %v", err)
+	}
+	release()
+	if err := e.vault.Close(context.Background()); err != nil { // waits for the flight
+		t.Fatal(err)
+	}
+	e.token(id) // cached: a closed vault refreshes no more
+	e.counts(1, 1, 0)
+	e.advance(time.Hour)
+	e.refused(id, vault.ClassTransient, "")
+}
+
+func TestTwoNodesRefreshOnce(t *testing.T) {
+	e := newEnv(t)
+	e.provider.KnowsKey = false // the lease alone must do
+	id := e.login()
+	var nodes []*vault.Vault
+	for _, name := range []string{"one", "two", "three"} {
+		e.config.Node = name
+		e.restart()
+		nodes = append(nodes, e.vault)
+	}
+	var wg sync.WaitGroup
+	for i := range 30 {
+		wg.Go(func() {
+			if _, err := nodes[i%3].Token(context.Background(), id, ask); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	e.counts(1, 1, 0)
+}
+
+func TestLeaseOfADeadNodeEnds(t *testing.T) {
+	e := newEnv(t)
+	e.config.Node, e.config.FlightTimeout = "dead", 100*time.Millisecond
+	e.config.Hooks.At = func(step string) error {
+		if step == vault.StepAnswered {
+			return errors.New("power cut")
+		}
+		return nil
+	}
+	e.restart()
+	id := e.login()
+	e.refused(id, vault.ClassTransient, "")
+	e.config.Node, e.config.Hooks.At = "alive", nil
+	e.restart()
+	e.refused(id, vault.ClassTransient, "") // the lease holds
+	e.counts(1, 1, 0)
+	e.advance(2 * time.Minute)
+	e.token(id)
+	e.counts(2, 1, 0) // by the dead node's key
+}
+
+func TestLoginDuringARefreshWins(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	release := e.provider.Hold()
+	asked := make(chan error)
+	go func() {
+		_, err := e.vault.Token(context.Background(), id, ask)
+		asked <- err
+	}()
+	<-e.provider.Arrived()
+	saved := make(chan struct{})
+	go func() { defer close(saved); e.login() }()
+	select {
+	case <-saved:
+		t.Error("a login did not wait for the refresh under way")
+	case <-time.After(20 * time.Millisecond):
+	}
+	release()
+	if err := <-asked; err != nil {
+		t.Fatal(err)
+	}
+	<-saved
+	if got := e.token(id).AccessToken; !strings.HasPrefix(got, "at-session-2-") {
+		t.Errorf("token %s is not of the new login", got)
+	}
+	if got := e.provider.Revoked(); len(got) != 1 || got[0] != "session-1" {
+		t.Errorf("revoked %q; want the replaced session", got)
+	}
+}
+
+func TestMinTTLIsCappedAtHalfOfTheLifetime(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	greedy := vault.Ask{Scopes: []string{"openid"}, MinTTL: time.Hour}
+	for range 3 {
+		if _, err := e.vault.Token(context.Background(), id, greedy); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.counts(1, 1, 0)
+	e.advance(2*time.Minute + 31*time.Second) // less than half of 5 min is left
+	e.token(id)                               // 60 s are enough for this one
+	e.counts(1, 1, 0)
+	if _, err := e.vault.Token(context.Background(), id, greedy); err != nil {
+		t.Fatal(err)
+	}
+	e.counts(2, 2, 0)
+}
+
+func TestRequestSendsScopesOnlyWhereTheyNarrow(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	e.token(id)
+	if got := e.provider.LastForm()["scope"]; got != "openid" {
+		t.Errorf("scope %q", got)
+	}
+	if _, err := e.vault.Token(context.Background(), id, vault.Ask{Resource: "https://files.example"}); err != nil {
+		t.Fatal(err)
+	}
+	form := e.provider.LastForm()
+	if _, ok := form["scope"]; ok || form["resource"] != "https://files.example" {
+		t.Errorf("form %v", form)
+	}
+	_, err := e.vault.Token(context.Background(), id, vault.Ask{Scopes: []string{"mail"}})
+	var failed *vault.Error
+	if !errors.As(err, &failed) || failed.Class != vault.ClassRequest || failed.Code != "invalid_scope" {
+		t.Errorf("a scope that was not granted: %v", err)
+	}
+	e.counts(2, 2, 0)
+}

@@ -1,0 +1,235 @@
+package vault_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/adapter/vault/vaulttest"
+)
+
+func (e *env) has(scopes ...string) bool {
+	e.t.Helper()
+	has, err := e.vault.Has(context.Background(), "demo", vaulttest.ClientID, "sub-alice", scopes)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return has
+}
+
+func TestA05_SavedMeansOnDisk(t *testing.T) {
+	e := newEnv(t)
+	mend := e.backend.broken(errors.New("no space left on device"))
+	err := e.vault.Save(context.Background(), vault.Login{
+		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", RefreshToken: e.provider.Login("sub-alice", "alice", granted),
+	})
+	if err == nil || e.has() {
+		t.Fatal("a login was saved although nothing can be written")
+	}
+	mend()
+	e.login()
+	e.restart()
+	if !e.has("openid", "offline_access") || e.has("mail") {
+		t.Error("the grant does not hold what was granted")
+	}
+}
+
+func TestSaveRevokesTheReplacedTokenAfterwards(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	e.token(id)
+	mend := e.backend.broken(errors.New("no space left on device"))
+	login := vault.Login{
+		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Username: "alice", Scopes: []string{"openid"},
+		RefreshToken: e.provider.Login("sub-alice", "alice", "openid"),
+	}
+	if err := e.vault.Save(context.Background(), login); err == nil {
+		t.Fatal("saved although nothing can be written")
+	}
+	mend()
+	if got := e.provider.Revoked(); len(got) != 0 {
+		t.Fatalf("revoked %q before the new token was on disk", got)
+	}
+	if err := e.vault.Save(context.Background(), login); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.provider.Revoked(); !slices.Equal(got, []string{"session-1"}) {
+		t.Fatalf("revoked %q; want the first session", got)
+	}
+	// The same token again replaces nothing.
+	if err := e.vault.Save(context.Background(), login); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.provider.Revoked(); len(got) != 1 {
+		t.Fatalf("revoked %q", got)
+	}
+	e.token(id)
+}
+
+func TestSaveLeavesForeignTokensAlone(t *testing.T) {
+	e := newEnv(t)
+	e.foreign()
+	e.login()
+	id := e.login()
+	e.token(id)
+	if got := e.provider.Revoked(); len(got) != 0 {
+		t.Fatalf("revoked %q at a foreign provider", got)
+	}
+}
+
+func TestSaveInParallelMakesOneGrant(t *testing.T) {
+	e := newEnv(t)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() { e.login() })
+	}
+	wg.Wait()
+	e.token(e.grant().ID) // fails unless there is exactly one
+	if got := e.provider.Revoked(); len(got) != 19 {
+		t.Errorf("%d of the 19 replaced sessions were revoked", len(got))
+	}
+}
+
+func TestSaveKeepsTheAccessTokenOfTheLogin(t *testing.T) {
+	e := newEnv(t)
+	err := e.vault.Save(context.Background(), vault.Login{
+		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Scopes: []string{"openid", "profile"},
+		RefreshToken: e.provider.Login("sub-alice", "alice", granted),
+		AccessToken:  "first", AccessExpires: e.clock().Add(5 * time.Minute),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := e.vault.Token(context.Background(), e.grant().ID, vault.Ask{Scopes: []string{"profile", "openid"}})
+	if err != nil || got.AccessToken != "first" {
+		t.Errorf("token %+v, %v", got, err)
+	}
+	e.counts(0, 0, 0)
+}
+
+func TestSaveNeedsAKnownClient(t *testing.T) {
+	e := newEnv(t)
+	err := e.vault.Save(context.Background(), vault.Login{Provider: "demo", Client: "other", Sub: "s", RefreshToken: "t"})
+	if err == nil {
+		t.Error("a grant of a client that is not configured was saved")
+	}
+}
+
+func TestA08_DropCached(t *testing.T) {
+	ctx := context.Background()
+	t.Run("by offline session", func(t *testing.T) {
+		e := newEnv(t)
+		id := e.login()
+		e.token(id)
+		e.provider.SetStatus("sub-alice", "revoked")
+		if err := e.vault.DropCached(ctx, "demo", "sub-alice", "session-other", "revoked"); err != nil {
+			t.Fatal(err)
+		}
+		e.token(id) // somebody else's session: the cached token stays
+		if err := e.vault.DropCached(ctx, "demo", "sub-alice", "session-1", "revoked"); err != nil {
+			t.Fatal(err)
+		}
+		if e.has() {
+			t.Error("an offline path would not ask for consent again")
+		}
+		e.refused(id, vault.ClassFinal, "revoked")
+	})
+	t.Run("by sub, wrongly", func(t *testing.T) {
+		e := newEnv(t)
+		id := e.login()
+		first := e.token(id)
+		if err := e.vault.DropCached(ctx, "demo", "sub-alice", "", "user_disabled"); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.token(id); got.AccessToken == first.AccessToken { // tried at once, the realm decides
+			t.Error("a dropped token was handed out")
+		}
+		if !e.has() {
+			t.Error("the suspension was not lifted")
+		}
+	})
+	t.Run("while an answer is on its way", func(t *testing.T) {
+		e := newEnv(t)
+		id := e.login()
+		release := e.provider.Hold()
+		got := make(chan error)
+		go func() {
+			_, err := e.vault.Token(ctx, id, ask)
+			got <- err
+		}()
+		<-e.provider.Arrived()
+		e.provider.SetStatus("sub-alice", "revoked")
+		if err := e.vault.DropCached(ctx, "demo", "sub-alice", "", "revoked"); err != nil {
+			t.Fatal(err)
+		}
+		release()
+		var failed *vault.Error
+		if err := <-got; !errors.As(err, &failed) || failed.Status != "revoked" {
+			t.Errorf("the token of before was handed out: %v", err)
+		}
+	})
+}
+
+func TestRevoke(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	if err := e.vault.Revoke(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.provider.Revoked(); len(got) != 1 {
+		t.Errorf("revoked %q at the provider", got)
+	}
+	e.refused(id, vault.ClassFinal, "revoked")
+	if err := e.vault.Revoke(context.Background(), "g_unknown"); !errors.Is(err, vault.ErrNoGrant) {
+		t.Error(err)
+	}
+}
+
+func TestRejectForcesOneRefreshAMinute(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	for range 3 {
+		token := e.token(id).AccessToken
+		g, err := e.vault.Owner(context.Background(), token)
+		if err != nil || g.ID != id {
+			t.Fatal(g, err)
+		}
+		if err := e.vault.Reject(context.Background(), id, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.counts(2, 2, 0)
+	if _, err := e.vault.Owner(context.Background(), "nobody's"); !errors.Is(err, vault.ErrNoGrant) {
+		t.Error(err)
+	}
+}
+
+func TestUsesAndGroupsAreKept(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	e.provider.SetGroups("sub-alice", "staff")
+	e.token(id)
+	if g := e.grant(); !slices.Equal(g.Groups, []string{"staff"}) || !g.Uses["nightly-backup"].Equal(e.clock()) {
+		t.Errorf("grant %+v", g)
+	}
+	e.provider.SetGroups("sub-alice")
+	e.advance(time.Hour)
+	e.token(id)
+	if g := e.grant(); !slices.Equal(g.Groups, []string{"staff"}) {
+		t.Error("a narrower scope's silence was taken for an empty group list")
+	}
+	if _, err := e.vault.Token(context.Background(), id, vault.Ask{}); err != nil {
+		t.Fatal(err)
+	}
+	if g := e.grant(); len(g.Groups) != 0 {
+		t.Errorf("groups %q after the person left them", g.Groups)
+	}
+	g := e.grant()
+	if want := e.clock().Add(30 * 24 * time.Hour); !g.IdleAt().Equal(want) {
+		t.Errorf("idle at %v; want %v", g.IdleAt(), want)
+	}
+}

@@ -32,3 +32,12 @@ func AssertionAlgorithms() []string {
 	}
 	return out
 }
+
+// Readers returns the origin if it may read answers for the client (CORS), else
+// none.
+func Readers(c *Client, origin string) []string {
+	if MatchOrigin(AllowedOrigins(c), origin) {
+		return []string{origin}
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package grant
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
+	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// authorizationCode exchanges a code (RFC 6749 §4.1.3). A code that comes twice
+// ends what it was exchanged for (§4.1.2).
+func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, error) {
+	if !req.client.StandardFlow {
+		return nil, oidc.Errorf(oidc.CodeUnauthorizedClient, "client may not use the authorization code flow")
+	}
+	raw := req.form.Get("code")
+	if raw == "" {
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "code is missing")
+	}
+	id := oidc.NewID(h.Random)
+
+	var out *issue
+	var replayed *session.ClientSession
+	err := h.Store.Update(ctx, func(tx storage.Tx) error {
+		out, replayed = nil, nil
+		code, err := session.TakeCode(tx, h.Realm, raw)
+		if errors.Is(err, storage.ErrNotFound) {
+			return oidc.Errorf(oidc.CodeInvalidGrant, "code is invalid or has expired")
+		}
+		if err != nil {
+			return err
+		}
+		if code.Client != req.client.ID {
+			return oidc.Errorf(oidc.CodeInvalidGrant, "code was issued to another client")
+		}
+		if code.Used {
+			replayed, err = session.End(tx, h.Realm, code.ClientSession, session.Revoked, req.now)
+			return err
+		}
+		if err := proven(req, code); err != nil {
+			return err
+		}
+		out, err = h.exchange(tx, req, code, id)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case out == nil:
+		if replayed != nil {
+			req.event.Session = replayed.UserSession
+			if replayed.Offline {
+				req.event.OfflineSession = replayed.ID
+				h.emit(ctx, req, event.OfflineSessionEnd, "code_replayed")
+			}
+		}
+		return nil, oidc.Errorf(oidc.CodeInvalidGrant, "code was used before; what was issued for it is revoked")
+	}
+	return out, nil
+}
+
+// proven checks that the one who redeems the code is the one who asked for it.
+func proven(req *request, code *session.Code) error {
+	given, uri := req.form["redirect_uri"], req.form.Get("redirect_uri")
+	if (code.RedirectGiven || len(given) > 0) && uri != code.RedirectURI {
+		return oidc.Errorf(oidc.CodeInvalidGrant, "redirect_uri differs from the authorization request's")
+	}
+	verifier := req.form.Get("code_verifier")
+	switch {
+	case code.Challenge == "" && verifier != "":
+		// RFC 9700 §4.8.2: a verifier for a request without a challenge is a
+		// downgrade.
+		return oidc.Errorf(oidc.CodeInvalidGrant, "code_verifier without a code_challenge in the authorization request")
+	case code.Challenge != "" && verifier == "":
+		return oidc.Errorf(oidc.CodeInvalidGrant, "code_verifier is missing")
+	case code.Challenge != "" && !oidc.VerifyPKCE(code.Challenge, verifier):
+		return oidc.Errorf(oidc.CodeInvalidGrant, "code_verifier does not match")
+	}
+	return nil
+}
+
+// exchange begins the session that the code stands for.
+func (h *Handler) exchange(tx storage.Tx, req *request, code *session.Code, id string) (*issue, error) {
+	u, err := user.Users.Get(tx, h.Realm, code.User)
+	if errors.Is(err, storage.ErrNotFound) {
+		u, err = nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	st, err := standing.Of(tx, h.Realm, req.client, u)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Judge(code.IssuedAt, req.now); err != nil {
+		return nil, err
+	}
+	us, err := session.UserSessions.Get(tx, h.Realm, code.UserSession)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	if err != nil || session.CheckUser(st.Policy(), us, req.now) != session.Working {
+		return nil, oidc.Errorf(oidc.CodeInvalidGrant, "user session has ended")
+	}
+	audience, err := target(req.resource, code.Resource)
+	if err != nil {
+		return nil, err
+	}
+	granted, err := client.Narrow(st.Client, st.Scopes, st.Roles, code.Scopes, nil)
+	if err != nil {
+		return nil, roleMissing(err)
+	}
+	st.UserSession = us
+	st.Session = &session.ClientSession{
+		ID: id, Resource: code.Resource, AuthorizationDetails: code.AuthorizationDetails,
+		AuthTime: code.AuthTime, IP: code.IP, Browser: code.Browser,
+	}
+	out, err := h.begin(tx, req, st, granted)
+	if err != nil {
+		return nil, err
+	}
+	out.audience, out.nonce, out.acr = audience, code.Nonce, code.ACR
+	return out, session.UseCode(tx, h.Realm, req.form.Get("code"), code, id)
+}

@@ -1,0 +1,27 @@
+// Package grant is the token endpoint (RFC 6749 §3.2): one pipeline (accept,
+// authenticate, one file per grant type, mint, answer) for authorization_code,
+// refresh_token, password and client_credentials.
+//
+// It owns the transactions in which grants begin and rotate, the answer's
+// members and the events of token requests. It does not own the rotation and the
+// lifetimes (provider/session), whether a grant still stands
+// (provider/standing), how tokens are spelled (provider/token), client
+// authentication (provider/client). provider.go mounts Handler at
+// …/protocol/openid-connect/token.
+//
+// What one request costs, with keys in memory. "Reads" are point reads of
+// records; each Update is one synced commit, shared with its neighbours, and one
+// that writes nothing syncs nothing.
+//
+//	grant                          View  Update  records written         signatures
+//	authorization_code             1     1       code, session           access, ID, refresh (HMAC)
+//	refresh_token, single use      1     1       session                 access, ID, refresh (HMAC)
+//	refresh_token, else            1     1       session (seldom)        access, ID, refresh (HMAC)
+//	password                       2     1       session(s)              access, ID, refresh (HMAC); one argon2id
+//	client_credentials             2     0       none                    access
+//	client_credentials, offline    2     1       session                 access, refresh (HMAC)
+//
+// The first View authenticates the client, so that wrong credentials never reach
+// the queue of writers. A signed client assertion adds an Update that remembers
+// its jti. Signatures and password hashes are made outside of transactions.
+package grant

@@ -1,0 +1,123 @@
+package revoke
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/endpoint"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/keys"
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
+	"github.com/nightlatch/nightlatch/provider/token"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Handler serves the revocation endpoint. Every field is needed.
+type Handler struct {
+	Store  *storage.Store
+	Realm  string
+	Ring   *keys.Ring
+	Auth   client.Authenticator
+	Now    func() time.Time
+	Log    *slog.Logger
+	Events event.Sink
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodOptions {
+		endpoint.CORS(w, r, []string{"*"}) // a preflight names no client
+		return
+	}
+	if !endpoint.Method(w, r, http.MethodPost) {
+		return
+	}
+	if err := h.revoke(w, r); err != nil {
+		endpoint.Error(w, r, h.Log, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+}
+
+func (h *Handler) revoke(w http.ResponseWriter, r *http.Request) error {
+	form, err := endpoint.Form(w, r)
+	if err != nil {
+		return err
+	}
+	cred, err := client.ParseCredentials(r, form)
+	if err != nil {
+		return err
+	}
+	c, issuer, err := h.authenticate(r.Context(), cred)
+	if err != nil {
+		return err
+	}
+	endpoint.CORS(w, r, client.Readers(c, r.Header.Get("Origin")))
+	raw := form.Get("token")
+	if raw == "" {
+		return oidc.Errorf(oidc.CodeInvalidRequest, "token is missing")
+	}
+	// token_type_hint is not needed: each kind says what it is (RFC 7009 §2.1).
+	if t, err := token.OpenRefresh(h.Ring, issuer, raw); err == nil {
+		return h.session(r, c, t)
+	}
+	if t, err := token.OpenAccess(h.Ring, issuer, raw); err == nil {
+		return h.access(r.Context(), c, t)
+	}
+	return nil // unknown: what was asked for is the case (RFC 7009 §2.2)
+}
+
+func (h *Handler) authenticate(ctx context.Context, cred client.Credentials) (c *client.Client, issuer string, err error) {
+	err = h.Store.View(ctx, func(tx storage.Tx) error {
+		settings, err := realm.Get(tx, h.Realm)
+		if err != nil {
+			return err
+		}
+		issuer = settings.Issuer()
+		c, err = h.Auth.Identify(tx, h.Realm, cred)
+		return err
+	})
+	if err == nil && cred.Method == client.MethodPrivateKey {
+		err = h.Store.Update(ctx, func(tx storage.Tx) error { return client.RememberAssertion(tx, h.Realm, cred) })
+	}
+	return c, issuer, err
+}
+
+var anothers = oidc.Errorf(oidc.CodeInvalidRequest, "token was issued to another client")
+
+func (h *Handler) session(r *http.Request, c *client.Client, t token.Refresh) error {
+	if t.ClientID != c.ClientID {
+		return anothers
+	}
+	now := h.Now().UTC()
+	var ended *session.ClientSession
+	err := h.Store.Update(r.Context(), func(tx storage.Tx) error {
+		var err error
+		ended, err = session.End(tx, h.Realm, t.ID, session.Revoked, now)
+		return err
+	})
+	if err != nil || ended == nil || !ended.Offline {
+		return err
+	}
+	h.Events.Emit(r.Context(), event.Event{
+		Time: now, Type: event.OfflineSessionEnd, Realm: h.Realm, Client: c.ClientID, Subject: ended.User,
+		Session: t.Session, OfflineSession: ended.ID, IP: endpoint.ClientIP(r), Reason: session.Revoked,
+	})
+	return nil
+}
+
+func (h *Handler) access(ctx context.Context, c *client.Client, t token.Access) error {
+	if t.ClientID != c.ClientID {
+		return anothers
+	}
+	if !h.Now().Before(t.ExpiresAt) {
+		return nil
+	}
+	return h.Store.Update(ctx, func(tx storage.Tx) error { return standing.RevokeAccess(tx, h.Realm, t) })
+}

@@ -153,7 +153,7 @@ func TestUsersOfARule(t *testing.T) {
 		"email=alice@example.com":   {form("email", "ALICE@example.com"): 200, form("email", "bob@example.com"): 403, form("user", "alice"): 200},
 		"alice group=staff":         {form("user", "alice"): 200, form("user", "bob"): 200, form("user", "carol"): 403, form("email", "carol@example.com"): 403},
 		"":                          {form("user", "alice"): 403},
-		"email=mallory@example.com": {form("email", "mallory@example.com"): 404}, // hers is not verified
+		"email=mallory@example.com": {form("email", "mallory@example.com"): 404, form("sub", "sub-mallory"): 403}, // hers is not verified
 	} {
 		rule := nightly()
 		rule.Users = strings.Fields(users)
@@ -241,7 +241,7 @@ func TestBadRequests(t *testing.T) {
 		}
 	}
 	e.want(e.post("/token", form("user", "alice", "resource", "files")), 400, "invalid_target")
-	e.want(e.post("/token?user=alice", form("scope", "openid")), 400, "invalid_request")
+	e.want(e.post("/token?scope=openid", form("user", "alice")), 400, "invalid_request")
 	e.want(e.post("/token", form("user", strings.Repeat("a", 64<<10))), 413, "invalid_request")
 	e.want(e.post("/nothing", ""), 404, "not_found")
 	e.want(e.get("/token", ""), 405, "invalid_request")

@@ -28,6 +28,7 @@ func TestErrorClasses(t *testing.T) {
 		"invalid_request":         {vaulttest.Fault{Status: 400, Body: `{"error":"invalid_request"}`}, vault.ClassOperator, 1},
 		"not found":               {vaulttest.Fault{Status: 404, Body: html}, vault.ClassOperator, 1},
 		"redirect":                {vaulttest.Fault{Status: 302, Header: map[string]string{"Location": "/elsewhere"}}, vault.ClassOperator, 1},
+		"redirect of the POST":    {vaulttest.Fault{Status: 307, Header: map[string]string{"Location": "/token"}}, vault.ClassOperator, 1},
 		"invalid_scope":           {vaulttest.Fault{Status: 400, Body: `{"error":"invalid_scope"}`}, vault.ClassRequest, 1},
 		"invalid_target":          {vaulttest.Fault{Status: 400, Body: `{"error":"invalid_target"}`}, vault.ClassRequest, 1},
 		"server_error":            {vaulttest.Fault{Status: 400, Body: `{"error":"server_error"}`}, vault.ClassTransient, 3},

@@ -346,3 +346,68 @@ func TestRequestSendsScopesOnlyWhereTheyNarrow(t *testing.T) {
 	}
 	e.counts(2, 2, 0)
 }
+
+// Another process over the same store that does not respect the lock is what
+// the comparisons in the last transaction are for.
+func TestNewerTokenInTheRecordIsLeftAlone(t *testing.T) {
+	for name, fault := range map[string][]vaulttest.Fault{
+		"after a success": nil,
+		"after a refusal": {{Status: 400, Body: `{"error":"invalid_grant","grant_status":"revoked"}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			other := e.vault
+			id := e.login()
+			replaced := false
+			e.config.Hooks.At = func(step string) error {
+				if step != vault.StepAnswered || replaced {
+					return nil
+				}
+				replaced = true
+				return other.Save(context.Background(), vault.Login{
+					Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Username: "alice",
+					Scopes: strings.Fields(granted), RefreshToken: e.provider.Login("sub-alice", "alice", granted),
+				})
+			}
+			e.restart()
+			e.provider.Fail(fault...)
+			if got := e.token(id).AccessToken; !strings.HasPrefix(got, "at-session-2-") {
+				t.Errorf("token %s; want one of the newer login", got)
+			}
+			if g := e.grant(); g.State != vault.Active {
+				t.Errorf("the newer grant is %s (%s)", g.State, g.Reason)
+			}
+		})
+	}
+}
+
+func TestOtherGrantsDoNotWaitForAHungOne(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	err := e.vault.Save(context.Background(), vault.Login{
+		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-bob", Scopes: strings.Fields(granted),
+		RefreshToken: e.provider.Login("sub-bob", "bob", granted),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := e.provider.Hold()
+	held := make(chan struct{})
+	go func() { defer close(held); e.token(id) }()
+	<-e.provider.Arrived()
+	bob, err := e.vault.Find(context.Background(), vault.Query{Provider: "demo", Sub: "sub-bob"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan error)
+	go func() {
+		_, err := e.vault.Token(context.Background(), bob[0].ID, ask)
+		asked <- err
+	}()
+	<-e.provider.Arrived() // bob's request was sent while alice's hangs
+	release()
+	<-held
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+}

@@ -233,3 +233,38 @@ func TestUsesAndGroupsAreKept(t *testing.T) {
 		t.Errorf("idle at %v; want %v", g.IdleAt(), want)
 	}
 }
+
+func TestFindTrustsOnlyNamesThatNobodyCouldPick(t *testing.T) {
+	ctx := context.Background()
+	for name, c := range map[string]struct {
+		foreign, verified bool
+		byUser, byEmail   int
+	}{
+		"our realm":              {false, true, 1, 1},
+		"our realm, unverified":  {false, false, 1, 0},
+		"a foreign provider":     {true, true, 0, 1},
+		"a foreign, unverified ": {true, false, 0, 0},
+	} {
+		e := newEnv(t)
+		if c.foreign {
+			e.foreign()
+		}
+		err := e.vault.Save(ctx, vault.Login{
+			Provider: "demo", Client: vaulttest.ClientID, Sub: "s", Username: "Alice", Email: "Alice@example.com", EmailVerified: c.verified, RefreshToken: "t",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		users, err1 := e.vault.Find(ctx, vault.Query{Provider: "demo", User: "alice"})
+		emails, err2 := e.vault.Find(ctx, vault.Query{Provider: "demo", Email: "alice@EXAMPLE.com"})
+		if err1 != nil || err2 != nil || len(users) != c.byUser || len(emails) != c.byEmail {
+			t.Errorf("%s: %d by name, %d by address (%v, %v)", name, len(users), len(emails), err1, err2)
+		}
+		if others, err := e.vault.Find(ctx, vault.Query{Provider: "other", Sub: "s"}); err != nil || len(others) != 0 {
+			t.Errorf("%s: found at another provider: %v, %v", name, others, err)
+		}
+		if none, err := e.vault.Find(ctx, vault.Query{Provider: "demo", Client: "other", Sub: "s"}); err != nil || len(none) != 0 {
+			t.Errorf("%s: found for another client: %v, %v", name, none, err)
+		}
+	}
+}

@@ -257,7 +257,7 @@ func TestTwoNodesRefreshOnce(t *testing.T) {
 
 func TestLeaseOfADeadNodeEnds(t *testing.T) {
 	e := newEnv(t)
-	e.config.Node, e.config.FlightTimeout = "dead", 100*time.Millisecond
+	e.config.Node = "dead"
 	e.config.Hooks.At = func(step string) error {
 		if step == vault.StepAnswered {
 			return errors.New("power cut")
@@ -267,11 +267,13 @@ func TestLeaseOfADeadNodeEnds(t *testing.T) {
 	e.restart()
 	id := e.login()
 	e.refused(id, vault.ClassTransient, "")
-	e.config.Node, e.config.Hooks.At = "alive", nil
+	e.config.Node, e.config.Hooks.At, e.config.FlightTimeout = "alive", nil, 50*time.Millisecond
 	e.restart()
 	e.refused(id, vault.ClassTransient, "") // the lease holds
 	e.counts(1, 1, 0)
 	e.advance(2 * time.Minute)
+	e.config.FlightTimeout = 0
+	e.restart()
 	e.token(id)
 	e.counts(2, 1, 0) // by the dead node's key
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/nightlatch/nightlatch/provider/oidc"
 )
@@ -24,33 +25,31 @@ const (
 var repeatable = []string{"resource", "audience"}
 
 // secrets never stand in a URL, where logs and histories keep them
-// (RFC 6749 §2.3.1).
-var secrets = []string{"client_secret", "client_assertion", "password", "refresh_token", "code_verifier", "token"}
+// (RFC 6749 §2.3.1, RFC 9700 §4.3.2).
+var secrets = []string{
+	"access_token", "assertion", "client_assertion", "client_secret", "code_verifier", "password",
+	"refresh_token", "token",
+}
 
-// Form reads the form in the body of a POST. Errors are *oidc.Error: 413 for a
-// body over MaxBody, 415 for another media type, invalid_request for what is
-// malformed or repeated.
+// Form reads the form in the body of a POST. A parameter without a value is as
+// good as none (RFC 6749 §3.1). Errors are *oidc.Error: 413 for a body over
+// MaxBody, invalid_request for another media type, for what is malformed or
+// repeated, and for a secret in the URL.
 func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/x-www-form-urlencoded" {
-		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "body must be application/x-www-form-urlencoded").WithStatus(http.StatusUnsupportedMediaType)
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "body must be application/x-www-form-urlencoded")
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "body is larger than %d bytes", MaxBody).WithStatus(http.StatusRequestEntityTooLarge)
 		}
 		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "body could not be read").WithCause(err)
 	}
-	query, err := parse(r.URL.RawQuery)
+	query, err := Query(r)
 	if err != nil {
 		return nil, err
-	}
-	for _, name := range secrets {
-		if query.Has(name) {
-			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s must not be in the URL", name)
-		}
 	}
 	form, err := parse(string(raw))
 	if err != nil {
@@ -64,12 +63,21 @@ func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	return form, nil
 }
 
-// Query reads the parameters of a GET, by the same rules.
+// Query reads the parameters in the URL, by the same rules.
 func Query(r *http.Request) (url.Values, error) {
 	if len(r.URL.RawQuery) > MaxBody {
 		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "query is larger than %d bytes", MaxBody).WithStatus(http.StatusRequestURITooLong)
 	}
-	return parse(r.URL.RawQuery)
+	query, err := parse(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range secrets {
+		if query.Has(name) {
+			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s must not be in the URL", name)
+		}
+	}
+	return query, nil
 }
 
 func parse(raw string) (url.Values, error) {
@@ -84,9 +92,20 @@ func parse(raw string) (url.Values, error) {
 		if len(v) > 1 && !slices.Contains(repeatable, name) {
 			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s is repeated", name)
 		}
+		if !text(name) || slices.ContainsFunc(v, func(s string) bool { return !text(s) }) {
+			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "parameters are malformed")
+		}
+		if v = slices.DeleteFunc(v, func(s string) bool { return s == "" }); len(v) == 0 {
+			delete(values, name)
+		} else {
+			values[name] = v
+		}
 	}
 	return values, nil
 }
+
+// text tells whether s survives a record, a page and an answer unchanged.
+func text(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // Method lets the given methods pass; else it answers 405 and returns false.
 func Method(w http.ResponseWriter, r *http.Request, methods ...string) bool {

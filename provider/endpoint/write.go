@@ -128,7 +128,11 @@ func protocol(r *http.Request, log *slog.Logger, err error) *oidc.Error {
 		return e
 	}
 	if unavailable(err) {
-		log.WarnContext(r.Context(), "request failed for now", "path", r.URL.Path, "err", err)
+		level := slog.LevelWarn
+		if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+			level = slog.LevelDebug // the client has gone
+		}
+		log.Log(r.Context(), level, "request failed for now", "path", r.URL.Path, "err", err)
 		return oidc.Errorf(oidc.CodeTemporarilyUnavailable, "the request could not be completed; send the same again")
 	}
 	id := oidc.NewID(nil)

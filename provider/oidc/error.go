@@ -44,7 +44,8 @@ type Error struct {
 // Errorf makes an error with the code's usual status: 401 for invalid_client
 // and invalid_token, 403 for insufficient_scope, 500 for server_error, 503 for
 // temporarily_unavailable, else 400. Characters that RFC 6749 §5.2 does not
-// allow in a description are replaced.
+// allow in a description are replaced, and one over 400 bytes is cut: what a
+// request said may be part of it.
 func Errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Description: describe(fmt.Sprintf(format, args...)), Status: statusOf(code)}
 }
@@ -98,6 +99,10 @@ func statusOf(code string) int {
 }
 
 func describe(s string) string {
+	const most = 400
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '"':

@@ -4,7 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/keys"
@@ -41,8 +42,7 @@ type Access struct {
 
 // Sign returns the token with the header typ at+jwt, signed with alg.
 func (a Access) Sign(ring *keys.Ring, alg string) (string, error) {
-	c := make(map[string]any, len(a.Claims)+16)
-	maps.Copy(c, a.Claims)
+	c := userClaims(a.Claims)
 	c["typ"], c["iss"], c["sub"], c["azp"], c["client_id"] = typeAccess, a.Issuer, a.Subject, a.ClientID, a.ClientID
 	c["aud"], c["jti"], c["scope"] = audience(a.Audience), a.JTI, a.Scope
 	c["iat"], c["exp"] = a.IssuedAt.Unix(), a.ExpiresAt.Unix()
@@ -76,18 +76,30 @@ func OpenAccess(ring *keys.Ring, issuer, raw string) (Access, error) {
 		OfflineSession: c.OfflineSession, ClientSession: c.ClientSession, Scope: c.Scope, JTI: c.JTI,
 		IssuedAt: c.issued(), ExpiresAt: unix(c.Expires), AuthTime: unix(c.AuthTime),
 	}
-	if err := json.Unmarshal(payload, &a.Claims); err != nil {
+	var all map[string]any
+	if err := json.Unmarshal(payload, &all); err != nil {
 		return Access{}, fmt.Errorf("%w: %w", ErrWrongKind, err)
 	}
-	for _, name := range protocolClaims {
-		delete(a.Claims, name)
-	}
+	a.Claims = userClaims(all)
 	return a, nil
+}
+
+// userClaims copies what is no protocol claim, with room for those. An attribute
+// of a user thus never stands for a claim that the token itself leaves out; nor
+// does another spelling of its name, which encoding/json would read as the same.
+func userClaims(all map[string]any) map[string]any {
+	c := make(map[string]any, len(all)+16)
+	for name, value := range all {
+		if !slices.Contains(protocolClaims, strings.ToLower(name)) {
+			c[name] = value
+		}
+	}
+	return c
 }
 
 // protocolClaims are those that the structs hold; the rest is about the user.
 var protocolClaims = []string{
-	"typ", "iss", "sub", "azp", "client_id", "aud", "jti", "scope", "iat", "iat_ms", "exp", "sid",
+	"typ", "iss", "sub", "azp", "client_id", "aud", "jti", "scope", "iat", "iat_ms", "exp", "nbf", "sid",
 	"offline_session", "client_session", "auth_time", "nonce", "at_hash", "acr", "gen",
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/keys"
@@ -31,8 +30,7 @@ type ID struct {
 
 // Sign returns the token, signed with alg.
 func (i ID) Sign(ring *keys.Ring, alg string) (string, error) {
-	c := make(map[string]any, len(i.Claims)+16)
-	maps.Copy(c, i.Claims)
+	c := userClaims(i.Claims)
 	c["typ"], c["iss"], c["sub"], c["aud"], c["azp"] = typeID, i.Issuer, i.Subject, i.ClientID, i.ClientID
 	c["jti"], c["iat"], c["exp"] = i.JTI, i.IssuedAt.Unix(), i.ExpiresAt.Unix()
 	set(c, "sid", i.Session)
@@ -42,7 +40,7 @@ func (i ID) Sign(ring *keys.Ring, alg string) (string, error) {
 	if !i.AuthTime.IsZero() {
 		c["auth_time"] = i.AuthTime.Unix()
 	}
-	return sign(ring, alg, "JWT", c)
+	return sign(ring, alg, keys.TypJWT, c)
 }
 
 // OpenIDHint opens an id_token_hint: an ID token that we issued, expired or not

@@ -127,14 +127,10 @@ func (st *Standing) Narrow(requested oidc.Scopes) (client.Granted, error) {
 	if st.Session == nil {
 		return client.Evaluate(st.Client, st.Scopes, st.Roles, requested)
 	}
-	held := oidc.Scopes(st.Session.Scopes)
 	if len(requested) > 0 {
-		if never := held.Missing(requested); len(never) > 0 {
-			return client.Granted{}, oidc.Errorf(oidc.CodeInvalidScope, "scope %s was not granted", never[0])
-		}
 		requested = requested.With(st.hidden()...)
 	}
-	return client.Narrow(st.Client, st.Scopes, st.Roles, held, requested)
+	return client.Narrow(st.Client, st.Scopes, st.Roles, st.Session.Scopes, requested)
 }
 
 // hidden are the granted default scopes that no scope claim shows.

@@ -62,6 +62,8 @@ type Client struct {
 	NotBefore int64     `json:"not_before,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	Managed   bool      `json:"managed,omitempty"` // declared by configuration
+	// Undeclared: enabled until it left the configuration, which disabled it.
+	Undeclared bool `json:"undeclared,omitempty"`
 }
 
 // Scope is a client scope: a name that a client may be given and a request may

@@ -5,64 +5,75 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
-// Code is an authorization code (RFC 6749 §4.1.2): what a user agreed to, until
-// the client redeems it. The record is found by the hash of the code.
+// Code is an authorization code and what was granted with it. The store has it
+// under the code's hash; the code itself is in nobody's hands but the client's.
 type Code struct {
 	Client        string   `json:"client"` // client.Client.ID
 	RedirectURI   string   `json:"redirect_uri"`
-	RedirectGiven bool     `json:"redirect_given"` // the request had the parameter, so the exchange must
-	Scopes        []string `json:"scopes"`         // all that was granted
+	RedirectGiven bool     `json:"redirect_given,omitempty"` // the request named it (RFC 6749 §4.1.3)
+	Scopes        []string `json:"scopes"`
 	Nonce         string   `json:"nonce,omitempty"`
 	Challenge     string   `json:"challenge,omitempty"` // PKCE, S256
+	ACR           string   `json:"acr,omitempty"`
+	Resource      []string `json:"resource,omitempty"`
 
-	User        string    `json:"user"`         // user.User.ID
-	UserSession string    `json:"user_session"` // sid
-	AuthTime    time.Time `json:"auth_time"`
-	ACR         string    `json:"acr,omitempty"`
-
-	Resource             []string          `json:"resource,omitempty"`
 	AuthorizationDetails []json.RawMessage `json:"authorization_details,omitempty"`
-	IP                   string            `json:"ip"`
-	Browser              string            `json:"browser"`
-	IssuedAt             time.Time         `json:"issued_at"`
-	Expires              time.Time         `json:"expires"`
 
-	// Used codes are kept until they expire, with the client session that was
-	// made of them: a second use ends it (RFC 6749 §4.1.2).
-	Used          bool   `json:"used,omitempty"`
-	ClientSession string `json:"client_session,omitempty"`
+	User        string    `json:"user"` // user.User.ID
+	UserSession string    `json:"user_session"`
+	AuthTime    time.Time `json:"auth_time"`
+	IP          string    `json:"ip"`
+	Browser     string    `json:"browser"`
+	IssuedAt    time.Time `json:"issued_at"`
+
+	// Used codes are kept until they would have expired, so that a second use
+	// ends the session that came of the first (RFC 6749 §4.1.2).
+	Used          bool      `json:"used,omitempty"`
+	ClientSession string    `json:"client_session,omitempty"`
+	Expires       time.Time `json:"expires"`
 }
 
-// Codes by the hash of the code.
-var Codes = storage.Table[Code]{
-	Name:    "code",
-	Expires: func(c *Code) time.Time { return c.Expires },
-}
+// usedCode is how long a used code is remembered.
+const usedCode = 10 * time.Minute
 
-// NewCode writes a code under its raw, random value. Expires must be set.
-func NewCode(tx storage.Tx, realm, raw string, c Code) error {
+// Codes by hash.
+var Codes = storage.Table[Code]{Name: "code", Expires: func(c *Code) time.Time { return c.Expires }}
+
+// MakeCode returns a fresh authorization code of 256 random bits.
+func MakeCode(random io.Reader) string { return oidc.NewID(random) + oidc.NewID(random) }
+
+// NewCode writes a code that lives for the given time after IssuedAt.
+func NewCode(tx storage.Tx, realm, raw string, c Code, life time.Duration) error {
+	c.IssuedAt = instant(c.IssuedAt)
+	c.Expires = c.IssuedAt.Add(life)
 	if err := Codes.Put(tx, realm, codeID(raw), &c); err != nil {
 		return fmt.Errorf("writing code: %w", err)
 	}
 	return nil
 }
 
-// TakeCode reads the code that a client redeems; storage.ErrNotFound if there is
-// none or it has expired. A code that was Used before is returned too.
+// TakeCode reads a code, used or not; storage.ErrNotFound if it never was or has
+// expired.
 func TakeCode(tx storage.Tx, realm, raw string) (*Code, error) {
 	return Codes.Get(tx, realm, codeID(raw))
 }
 
-// UseCode marks a code as used for a client session.
+// UseCode notes that a code was exchanged for a client session.
 func UseCode(tx storage.Tx, realm, raw string, c *Code, clientSession string) error {
 	used := *c
 	used.Used, used.ClientSession = true, clientSession
-	return NewCode(tx, realm, raw, used)
+	used.Expires = c.IssuedAt.Add(usedCode)
+	if err := Codes.Put(tx, realm, codeID(raw), &used); err != nil {
+		return fmt.Errorf("writing used code: %w", err)
+	}
+	return nil
 }
 
 func codeID(raw string) string {

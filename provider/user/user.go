@@ -31,6 +31,10 @@ type User struct {
 	// DeclaredPassword fingerprints the declaration that last set the password,
 	// so that it is set again only when the declaration changes.
 	DeclaredPassword string `json:"declared_password,omitempty"`
+	// DeclaredRoles is the declaration that last gave roles, for the same reason.
+	DeclaredRoles string `json:"declared_roles,omitempty"`
+	// Undeclared: enabled until it left the configuration, which disabled it.
+	Undeclared bool `json:"undeclared,omitempty"`
 }
 
 // Role is a realm role; having it means having its composites too.

@@ -1,0 +1,199 @@
+package authorize
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/consent"
+	"github.com/nightlatch/nightlatch/provider/endpoint"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/web"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// step is what stands between a request and its code.
+type step int
+
+const (
+	askLogin step = iota
+	askConsent
+	giveCode
+)
+
+// advance takes the next step: only here is decided where a request goes.
+func (h *Handler) advance(w http.ResponseWriter, r *http.Request, f *flow) {
+	silent := oidc.Prompts(f.request.Prompt).Has(oidc.PromptNone)
+	next, granted, err := f.next(h.Now())
+	switch {
+	case err == nil && next == giveCode:
+		err = h.giveCode(w, r, f, granted)
+		if err == nil {
+			return
+		}
+	case err == nil && silent && next == askLogin:
+		err = oidc.Errorf(oidc.CodeLoginRequired, "nobody is logged in")
+	case err == nil && silent:
+		err = oidc.Errorf(oidc.CodeConsentRequired, "the user has not consented")
+	case err == nil:
+		if err = h.keep(w, r, f); err != nil {
+			break
+		}
+		if next == askLogin {
+			http.Redirect(w, r, h.action("authenticate", f), http.StatusSeeOther)
+			return
+		}
+		h.showConsent(w, r, f, granted.Scopes)
+		return
+	}
+	var e *oidc.Error
+	if !errors.As(err, &e) {
+		// Ours, not the client's: nothing is lost, the page can be tried again.
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+		return
+	}
+	if ferr := h.forget(r.Context(), f); ferr != nil {
+		endpoint.Page(w, r, h.Log, h.Pages, ferr)
+		return
+	}
+	h.refuse(w, r, f, err)
+}
+
+// next decides; it is a function of the flow and the time.
+func (f *flow) next(now time.Time) (step, client.Granted, error) {
+	if f.needsLogin(now) {
+		if f.session != nil && f.request.LoggedIn {
+			return 0, client.Granted{}, oidc.Errorf(oidc.CodeAccessDenied, "another user logged in than the id_token_hint names")
+		}
+		return askLogin, client.Granted{}, nil
+	}
+	// O11, O12: the missing role is told right after the login, before any code.
+	granted, err := f.evaluate()
+	if err != nil {
+		return 0, client.Granted{}, err
+	}
+	if len(f.ask(granted.Scopes)) > 0 || oidc.Prompts(f.request.Prompt).Has(oidc.PromptConsent) {
+		return askConsent, granted, nil
+	}
+	return giveCode, granted, nil
+}
+
+// needsLogin tells whether the user has to prove who he is, now.
+func (f *flow) needsLogin(now time.Time) bool {
+	ar := f.request
+	switch {
+	case f.session == nil:
+		return true
+	case ar.Subject != "" && ar.Subject != f.user.ID:
+		return true
+	case ar.LoggedIn:
+		return false
+	case oidc.Prompts(ar.Prompt).Has(oidc.PromptLogin), oidc.Prompts(ar.Prompt).Has(oidc.PromptSelectAccount):
+		return true
+	case ar.MaxAge != nil && now.Sub(f.session.AuthTime) >= *ar.MaxAge:
+		return true
+	}
+	return false
+}
+
+// evaluate decides what the user can grant the client.
+func (f *flow) evaluate() (client.Granted, error) {
+	granted, err := client.Evaluate(f.client, f.scopes, f.roles, f.request.Scopes)
+	var missing *client.RoleMissing
+	if errors.As(err, &missing) {
+		err = oidc.Errorf(oidc.CodeAccessDenied, "%s", missing.Error())
+	}
+	return granted, err
+}
+
+// ask returns the scopes that the consent page has to ask for.
+func (f *flow) ask(granted oidc.Scopes) oidc.Scopes {
+	have := f.consent
+	if oidc.Prompts(f.request.Prompt).Has(oidc.PromptConsent) {
+		have = nil
+	}
+	return consent.Needed(f.client, f.scopes, granted, have)
+}
+
+// keep stores a request that has to wait for its user.
+func (h *Handler) keep(w http.ResponseWriter, r *http.Request, f *flow) error {
+	if f.id != "" {
+		return nil
+	}
+	now := h.Now().UTC()
+	f.id = oidc.NewID(h.Random)
+	f.request.Browser = session.HashFlow(h.Browser.Flow(w, r, h.Random))
+	f.request.Started, f.request.Expires = now, now.Add(f.settings.LoginTimeout)
+	return h.Store.Update(r.Context(), func(tx storage.Tx) error {
+		return session.AuthorizationRequests.Put(tx, h.Realm, f.id, f.request)
+	})
+}
+
+func (h *Handler) action(name string, f *flow) string {
+	return "/realms/" + url.PathEscape(h.Realm) + "/login-actions/" + name + "?request=" + url.QueryEscape(f.id)
+}
+
+// showConsent asks for all that the client gets, not only for what is new.
+func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, granted oidc.Scopes) {
+	view := web.Consent{
+		Action: h.action("consent", f), CSRF: h.Browser.Proof(r, "consent:"+f.session.ID, f.id),
+		Client: name(f.client), User: f.user.Username,
+	}
+	for _, scope := range granted {
+		switch s := f.scopes[scope]; {
+		case scope == oidc.ScopeOfflineAccess:
+			view.Offline = true
+		case s != nil && s.ConsentText != "":
+			view.Scopes = append(view.Scopes, s.ConsentText)
+		}
+	}
+	h.Pages.Consent(w, r, view)
+}
+
+func name(c *client.Client) string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.ClientID
+}
+
+// giveCode writes the code, synced, and sends it to the client.
+func (h *Handler) giveCode(w http.ResponseWriter, r *http.Request, f *flow, granted client.Granted) error {
+	now := h.Now().UTC()
+	raw := session.MakeCode(h.Random)
+	policy := session.PolicyOf(f.settings, f.client).ForUser(f.user.NotBefore)
+	browser := r.UserAgent()
+	err := h.Store.Update(r.Context(), func(tx storage.Tx) error {
+		us, err := session.UserSessions.Get(tx, h.Realm, f.session.ID)
+		if errors.Is(err, storage.ErrNotFound) {
+			return oidc.Errorf(oidc.CodeLoginRequired, "the user has logged out")
+		}
+		if err != nil {
+			return err
+		}
+		if err := session.Touch(tx, h.Realm, policy, us, now); err != nil {
+			return err
+		}
+		if f.id != "" {
+			if err := session.AuthorizationRequests.Delete(tx, h.Realm, f.id); err != nil {
+				return err
+			}
+		}
+		return session.NewCode(tx, h.Realm, raw, session.Code{
+			Client: f.client.ID, RedirectURI: f.request.RedirectURI, RedirectGiven: f.request.RedirectGiven,
+			Scopes: granted.Scopes, Nonce: f.request.Nonce, Challenge: f.request.Challenge, Resource: f.request.Resource,
+			ACR: "1", User: f.user.ID, UserSession: us.ID, AuthTime: us.AuthTime,
+			IP: endpoint.ClientIP(r), Browser: browser, IssuedAt: now,
+		}, f.settings.CodeLifespan)
+	})
+	if err != nil {
+		return err
+	}
+	h.emit(r, f, event.Login, "")
+	endpoint.Redirect(w, r, h.Pages, f.target(), url.Values{"code": {raw}, "session_state": {f.session.ID}})
+	return nil
+}

@@ -1,0 +1,266 @@
+package authorize
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/consent"
+	"github.com/nightlatch/nightlatch/provider/endpoint"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/keys"
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
+	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/provider/web"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Handler serves the authorization endpoint. Every field is needed.
+type Handler struct {
+	Store   *storage.Store
+	Realm   string
+	Ring    *keys.Ring
+	Browser session.Browser
+	Pages   *web.Pages
+	Now     func() time.Time
+	Random  io.Reader
+	Log     *slog.Logger
+	Events  event.Sink
+}
+
+// flow is what one hop of a request knows.
+type flow struct {
+	settings realm.Settings
+	client   *client.Client
+	scopes   map[string]*client.Scope
+	request  *session.AuthorizationRequest
+	id       string // of the kept request; "" before it is kept
+
+	// Who is logged in; nil for nobody.
+	session *session.UserSession
+	user    *user.User
+	roles   []string
+	consent *consent.Consent
+}
+
+func (f *flow) target() endpoint.Target {
+	return endpoint.Target{URI: f.request.RedirectURI, Mode: f.request.Mode, State: f.request.State, Issuer: f.settings.Issuer()}
+}
+
+// Authorize begins a request. It costs one View; a request that waits for its
+// user costs one synced Update, and one that gets its code another.
+func (h *Handler) Authorize(w http.ResponseWriter, r *http.Request) {
+	var params url.Values
+	var err error
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		params, err = endpoint.Query(r)
+	case http.MethodPost:
+		// A POST from another site carries no cookie of ours: as a GET it does
+		// (OpenID Connect Core §3.1.2.1 wants both methods).
+		if params, err = endpoint.Form(w, r); err == nil {
+			http.Redirect(w, r, r.URL.Path+"?"+params.Encode(), http.StatusSeeOther)
+			return
+		}
+	default:
+		endpoint.Method(w, r, http.MethodGet, http.MethodPost)
+		return
+	}
+	f := &flow{}
+	if err == nil {
+		err = h.Store.View(r.Context(), func(tx storage.Tx) error {
+			if err := h.proveTarget(tx, f, params); err != nil {
+				return err
+			}
+			return h.who(tx, f, r)
+		})
+	}
+	if err != nil {
+		// Until the redirect URI is proven nothing goes there.
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+		return
+	}
+	if err := parse(f, params, h.Ring); err != nil {
+		h.refuse(w, r, f, err)
+		return
+	}
+	h.advance(w, r, f)
+}
+
+// Continue goes on with a kept request, after a login.
+func (h *Handler) Continue(w http.ResponseWriter, r *http.Request) {
+	if !endpoint.Method(w, r, http.MethodGet, http.MethodHead) {
+		return
+	}
+	f, err := h.resume(r)
+	if err != nil {
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+		return
+	}
+	h.advance(w, r, f)
+}
+
+// Consent takes the answer of the consent page.
+func (h *Handler) Consent(w http.ResponseWriter, r *http.Request) {
+	if !endpoint.Method(w, r, http.MethodPost) {
+		return
+	}
+	f, err := h.consent(w, r)
+	if err != nil {
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+		return
+	}
+	if f != nil {
+		h.advance(w, r, f)
+	}
+}
+
+// consent records a yes and returns the flow to go on with; a no is answered at
+// once.
+func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error) {
+	// The request's id is in the URL, its proof in the body.
+	form, err := endpoint.Form(w, r)
+	if err != nil {
+		return nil, err
+	}
+	f, err := h.resume(r)
+	if err != nil {
+		return nil, err
+	}
+	if f.session == nil {
+		return f, nil // logged out meanwhile: the login comes first
+	}
+	if err := h.Browser.Proves(r, "consent:"+f.session.ID, f.id, form.Get("csrf")); err != nil {
+		return nil, err
+	}
+	granted, err := f.evaluate()
+	if err != nil {
+		h.refuse(w, r, f, err)
+		return nil, nil
+	}
+	asked := f.ask(granted.Scopes)
+	if !form.Has("accept") {
+		if err := h.forget(r.Context(), f); err != nil {
+			return nil, err
+		}
+		h.emit(r, f, event.ConsentDenied, "")
+		h.refuse(w, r, f, oidc.Errorf(oidc.CodeAccessDenied, "the user declined"))
+		return nil, nil
+	}
+	now := h.Now().UTC()
+	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
+		if err := consent.Give(tx, h.Realm, f.user.ID, f.client.ID, asked, nil, now); err != nil {
+			return err
+		}
+		// prompt=consent is answered.
+		kept, err := session.AuthorizationRequests.Get(tx, h.Realm, f.id)
+		if err != nil {
+			return err
+		}
+		kept.Prompt = without(kept.Prompt, oidc.PromptConsent)
+		return session.AuthorizationRequests.Put(tx, h.Realm, f.id, kept)
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.emit(r, f, event.GrantConsent, "")
+	return h.resume(r)
+}
+
+// resume reads a kept request of this browser.
+func (h *Handler) resume(r *http.Request) (*flow, error) {
+	f := &flow{id: r.URL.Query().Get("request")}
+	err := h.Store.View(r.Context(), func(tx storage.Tx) error {
+		var err error
+		if f.request, err = session.AuthorizationRequests.Get(tx, h.Realm, f.id); err != nil {
+			return err
+		}
+		if f.client, err = client.Clients.Get(tx, h.Realm, f.request.Client); err != nil {
+			return err
+		}
+		return h.who(tx, f, r)
+	})
+	switch {
+	case errors.Is(err, storage.ErrNotFound) || (err == nil && !h.Browser.Began(r, f.request)):
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "this login has ended or began in another browser; go back to the application and begin again")
+	case err != nil:
+		return nil, err
+	case !f.client.Enabled:
+		return nil, oidc.Errorf(oidc.CodeUnauthorizedClient, "this application is switched off")
+	}
+	return f, nil
+}
+
+// who reads the settings and whoever is logged in.
+func (h *Handler) who(tx storage.Tx, f *flow, r *http.Request) error {
+	var err error
+	if f.settings, err = realm.Get(tx, h.Realm); err != nil {
+		return err
+	}
+	if f.scopes, err = client.ScopeSet(tx, h.Realm); err != nil {
+		return err
+	}
+	f.session, f.user, err = standing.LoggedIn(tx, f.settings, h.Browser.Login(r), h.Now())
+	if err != nil || f.session == nil {
+		return err
+	}
+	if f.roles, err = user.EffectiveRoles(tx, f.settings, f.user); err != nil {
+		return err
+	}
+	f.consent, err = consent.Get(tx, h.Realm, f.user.ID, f.client.ID)
+	return err
+}
+
+// refuse sends an error to the client.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, f *flow, err error) {
+	var e *oidc.Error
+	if errors.As(err, &e) {
+		h.emit(r, f, event.LoginError, e.Code)
+	}
+	endpoint.RedirectError(w, r, h.Log, h.Pages, f.target(), err)
+}
+
+// forget removes a kept request, so that its pages lead nowhere any more.
+func (h *Handler) forget(ctx context.Context, f *flow) error {
+	if f.id == "" {
+		return nil
+	}
+	return h.Store.Update(ctx, func(tx storage.Tx) error {
+		return session.AuthorizationRequests.Delete(tx, h.Realm, f.id)
+	})
+}
+
+func (h *Handler) emit(r *http.Request, f *flow, kind event.Type, reason string) {
+	e := event.Event{
+		Time: h.Now().UTC(), Type: kind, Realm: h.Realm, Client: f.client.ClientID, IP: endpoint.ClientIP(r), Reason: reason,
+		Details: map[string]string{},
+	}
+	if f.request != nil {
+		e.Details["scope"] = oidc.Scopes(f.request.Scopes).String()
+	}
+	if f.user != nil {
+		e.Subject, e.Username = f.user.ID, f.user.Username
+	}
+	if f.session != nil {
+		e.Session = f.session.ID
+	}
+	h.Events.Emit(r.Context(), e)
+}
+
+func without(list []string, value string) []string {
+	var out []string
+	for _, v := range list {
+		if v != value {
+			out = append(out, v)
+		}
+	}
+	return out
+}

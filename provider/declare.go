@@ -1,0 +1,332 @@
+package provider
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Declaration is what a configuration says about the realm. Records that come
+// of it are managed by configuration.
+type Declaration struct {
+	Settings realm.Settings
+	Users    []DeclaredUser
+	Clients  []DeclaredClient
+	Roles    []user.Role
+}
+
+// DeclaredUser is a user with his password, plain or as an argon2id PHC string.
+type DeclaredUser struct {
+	Username     string
+	Password     string
+	PasswordHash string
+	Email        string // counts as verified: the operator wrote it
+	FirstName    string
+	LastName     string
+	Roles        []string // nil: the realm's default roles; empty: none
+	Groups       []string
+	Admin        bool // administrator of the realm
+}
+
+// DeclaredClient is a client with its secret in plain. ID, CreatedAt, NotBefore,
+// Enabled and SecretHash are not taken from it.
+type DeclaredClient struct {
+	client.Client
+	Secret string
+}
+
+// Validate reports the first thing that cannot work, before anything is written.
+func (d Declaration) Validate() error {
+	if err := d.Settings.Validate(); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, u := range d.Users {
+		switch name := strings.ToLower(u.Username); {
+		case name == "":
+			return errors.New("a user needs a name")
+		case seen["user "+name]:
+			return fmt.Errorf("user %s is declared twice", u.Username)
+		case u.Password != "" && u.PasswordHash != "":
+			return fmt.Errorf("user %s: password and password_hash exclude each other", u.Username)
+		case len(u.Password) > user.MaxPassword:
+			return fmt.Errorf("user %s: password is longer than %d bytes", u.Username, user.MaxPassword)
+		default:
+			seen["user "+name] = true
+		}
+		if u.PasswordHash != "" {
+			if err := user.ValidHash(u.PasswordHash); err != nil {
+				return fmt.Errorf("user %s: password_hash: %w", u.Username, err)
+			}
+		}
+	}
+	for _, c := range d.Clients {
+		switch {
+		case c.ClientID == "":
+			return errors.New("a client needs a client_id")
+		case seen["client "+c.ClientID]:
+			return fmt.Errorf("client %s is declared twice", c.ClientID)
+		case c.Public && c.Secret != "":
+			return fmt.Errorf("client %s: a public client has no secret", c.ClientID)
+		case !c.Public && c.Secret == "" && c.JWKS == nil:
+			return fmt.Errorf("client %s: needs a secret, or public", c.ClientID)
+		case c.Public && c.ServiceAccount:
+			return fmt.Errorf("client %s: a public client has no service account", c.ClientID)
+		}
+		seen["client "+c.ClientID] = true
+		for _, uri := range c.RedirectURIs {
+			if err := client.ValidRedirect(uri); err != nil {
+				return fmt.Errorf("client %s: %w", c.ClientID, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Declare writes the declaration in one transaction. What is run-time state
+// stays as administrators left it: whether somebody is enabled, not-before,
+// roles taken away, a password changed since. What has left the declaration
+// stays until Retire.
+func (p *Provider) Declare(ctx context.Context, d Declaration) error {
+	d.Settings.Name, d.Settings.URL = p.config.Realm, p.config.URL
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("declaring realm %s: %w", p.config.Realm, err)
+	}
+	hashes, err := p.hash(ctx, d)
+	if err != nil {
+		return fmt.Errorf("declaring realm %s: %w", p.config.Realm, err)
+	}
+	ids := make([]string, len(d.Users)+len(d.Clients))
+	for i := range ids {
+		ids[i] = oidc.NewID(p.config.Random)
+	}
+	now := p.config.Now().UTC()
+	err = p.config.Store.Update(ctx, func(tx storage.Tx) error {
+		settings, err := p.declareRealm(tx, d)
+		if err != nil {
+			return err
+		}
+		for i, u := range d.Users {
+			if err := p.declareUser(tx, u, hashes[i], ids[i], now); err != nil {
+				return fmt.Errorf("user %s: %w", u.Username, err)
+			}
+		}
+		for i, c := range d.Clients {
+			if err := p.declareClient(tx, settings, c, ids[len(d.Users)+i], now); err != nil {
+				return fmt.Errorf("client %s: %w", c.ClientID, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("declaring realm %s: %w", p.config.Realm, err)
+	}
+	return nil
+}
+
+// fingerprint of a declared password, so that it is hashed and set only when the
+// declaration changes.
+func (p *Provider) fingerprint(u DeclaredUser) string {
+	key := p.config.Sealer.Derive("declared passwords")
+	return base64.RawURLEncoding.EncodeToString(client.HashSecret(key, u.Username+"\x00"+u.Password+"\x00"+u.PasswordHash))
+}
+
+// hash makes the hashes that the declaration needs and the store does not have
+// yet; "" where nothing changes.
+func (p *Provider) hash(ctx context.Context, d Declaration) ([]string, error) {
+	changed := make([]bool, len(d.Users))
+	err := p.config.Store.View(ctx, func(tx storage.Tx) error {
+		for i, u := range d.Users {
+			have, err := byName(tx, p.config.Realm, u.Username)
+			if err != nil {
+				return err
+			}
+			changed[i] = have == nil || have.DeclaredPassword != p.fingerprint(u)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	hashes := make([]string, len(d.Users))
+	for i, u := range d.Users {
+		switch {
+		case !changed[i]:
+		case u.PasswordHash != "":
+			hashes[i] = u.PasswordHash
+		case u.Password != "":
+			if hashes[i], err = p.hasher.Hash(ctx, u.Password); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return hashes, nil
+}
+
+func (p *Provider) declareRealm(tx storage.Tx, d Declaration) (realm.Settings, error) {
+	s := d.Settings
+	s.Managed, s.Enabled = true, true
+	have, err := realm.Table.Get(tx, s.Name, s.Name)
+	switch {
+	case err == nil:
+		s.NotBefore, s.Enabled = have.NotBefore, have.Enabled
+	case !errors.Is(err, storage.ErrNotFound):
+		return s, err
+	}
+	if err := realm.Table.Put(tx, s.Name, s.Name, &s); err != nil {
+		return s, err
+	}
+	if err := client.EnsureScopes(tx, s.Name); err != nil {
+		return s, err
+	}
+	var names []string
+	for _, u := range d.Users {
+		names = append(names, u.Roles...)
+	}
+	for _, r := range d.Roles {
+		if err := user.Roles.Put(tx, s.Name, r.Name, &r); err != nil {
+			return s, err
+		}
+		names = append(names, r.Composites...)
+	}
+	return s.Resolve(), user.EnsureRoles(tx, s, names...)
+}
+
+func (p *Provider) declareUser(tx storage.Tx, d DeclaredUser, hash, id string, now time.Time) error {
+	u, err := byName(tx, p.config.Realm, d.Username)
+	if err != nil {
+		return err
+	}
+	if u == nil {
+		u = &user.User{ID: id, Username: d.Username, Enabled: true, CreatedAt: now}
+	}
+	if u.Undeclared { // it left the declaration and comes back
+		u.Undeclared, u.Enabled = false, true
+	}
+	u.Email, u.EmailVerified = d.Email, d.Email != ""
+	u.FirstName, u.LastName, u.Groups = d.FirstName, d.LastName, d.Groups
+	roles := slices.Clone(d.Roles)
+	if d.Admin {
+		roles = append(roles, user.RoleRealmAdmin)
+	}
+	// Roles are given when the declaration changes; what an administrator takes
+	// away afterwards stays away.
+	if declared := fmt.Sprint(d.Roles == nil, roles); !u.Managed || u.DeclaredRoles != declared {
+		u.Roles, u.DefaultRoles, u.DeclaredRoles = roles, d.Roles == nil, declared
+	}
+	if print := p.fingerprint(d); u.DeclaredPassword != print {
+		u.PasswordHash, u.DeclaredPassword = hash, print
+	}
+	u.Managed = true
+	return user.Users.Put(tx, p.config.Realm, u.ID, u)
+}
+
+func (p *Provider) declareClient(tx storage.Tx, s realm.Settings, d DeclaredClient, id string, now time.Time) error {
+	c := d.Client
+	c.ID, c.CreatedAt, c.Enabled, c.NotBefore, c.Managed, c.Undeclared = id, now, true, 0, true, false
+	c.SecretHash = nil
+	if d.Secret != "" {
+		c.SecretHash = client.HashSecret(p.secretKey(), d.Secret)
+	}
+	have, err := client.ByName(tx, p.config.Realm, d.ClientID)
+	switch {
+	case err == nil:
+		c.ID, c.CreatedAt, c.NotBefore = have.ID, have.CreatedAt, have.NotBefore
+		c.Enabled = have.Enabled || have.Undeclared
+		if c.DefaultScopes == nil {
+			c.DefaultScopes = have.DefaultScopes
+		}
+		if c.OptionalScopes == nil {
+			c.OptionalScopes = have.OptionalScopes
+		}
+	case !errors.Is(err, storage.ErrNotFound):
+		return err
+	}
+	if c.DefaultScopes == nil {
+		c.DefaultScopes = s.DefaultClientScopes
+	}
+	if c.OptionalScopes == nil {
+		c.OptionalScopes = s.OptionalClientScopes
+	}
+	return client.Clients.Put(tx, p.config.Realm, c.ID, &c)
+}
+
+// Retire disables the users and clients that a former declaration made and this
+// one does not name. Nothing is deleted: who comes back to the declaration has
+// lost nothing. Call it once the new configuration runs.
+func (p *Provider) Retire(ctx context.Context, d Declaration) error {
+	keepUsers, keepClients := map[string]bool{}, map[string]bool{}
+	for _, u := range d.Users {
+		keepUsers[strings.ToLower(u.Username)] = true
+	}
+	for _, c := range d.Clients {
+		keepClients[c.ClientID] = true
+	}
+	err := each(ctx, p.config.Store, &user.Users, p.config.Realm, func(u *user.User) bool {
+		if !u.Managed || u.Undeclared || keepUsers[strings.ToLower(u.Username)] {
+			return false
+		}
+		u.Undeclared, u.Enabled = u.Enabled, false
+		return true
+	})
+	if err == nil {
+		err = each(ctx, p.config.Store, &client.Clients, p.config.Realm, func(c *client.Client) bool {
+			if !c.Managed || c.Undeclared || keepClients[c.ClientID] {
+				return false
+			}
+			c.Undeclared, c.Enabled = c.Enabled, false
+			return true
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("retiring what left the configuration of realm %s: %w", p.config.Realm, err)
+	}
+	return nil
+}
+
+// each changes the records of a realm that change tells to, page by page.
+func each[T any](ctx context.Context, s *storage.Store, table *storage.Table[T], realm string, change func(*T) bool) error {
+	const page = 200
+	for after, more := "", true; more; {
+		var last string
+		err := s.Update(ctx, func(tx storage.Tx) error {
+			rows, err := table.List(tx, realm, after, page)
+			if err != nil {
+				return err
+			}
+			more = len(rows) == page
+			for _, row := range rows {
+				last = row.ID
+				if change(row.Record) {
+					if err := table.Put(tx, realm, row.ID, row.Record); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		after = last
+	}
+	return nil
+}
+
+func byName(tx storage.Tx, realm, name string) (*user.User, error) {
+	row, err := user.Users.GetBy(tx, realm, "username", strings.ToLower(name))
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	return row.Record, err
+}

@@ -1,0 +1,216 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/endpoint"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
+	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/provider/web"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Handler serves the login page. Every field is needed.
+type Handler struct {
+	Store   *storage.Store
+	Realm   string
+	Browser session.Browser
+	Hasher  *user.Hasher
+	Pages   *web.Pages
+	Now     func() time.Time
+	Random  io.Reader
+	Log     *slog.Logger
+	Events  event.Sink
+}
+
+// waiting is the request that a login is for.
+type waiting struct {
+	id       string
+	request  *session.AuthorizationRequest
+	client   *client.Client
+	settings realm.Settings
+	// Who is logged in already and has to prove it again; nil for nobody.
+	session *session.UserSession
+	user    *user.User
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !endpoint.Method(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
+		return
+	}
+	err := h.serve(w, r)
+	if err != nil {
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+	}
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
+	var form url.Values
+	var err error
+	if r.Method == http.MethodPost {
+		if form, err = endpoint.Form(w, r); err != nil {
+			return err
+		}
+	}
+	wait, err := h.waiting(r)
+	if err != nil {
+		return err
+	}
+	if r.Method != http.MethodPost {
+		h.show(w, r, wait, wait.request.LoginHint, "")
+		return nil
+	}
+	if err := h.Browser.Proves(r, "login", wait.id, form.Get("csrf")); err != nil {
+		return err
+	}
+	name := form.Get("username")
+	u, err := h.check(r.Context(), name, form.Get("password"))
+	if err != nil {
+		return err
+	}
+	if u == nil {
+		h.emit(r, wait, event.LoginError, name, "invalid_user_credentials")
+		// One text for an unknown name, a wrong password and a disabled user.
+		h.show(w, r, wait, name, "Username or password is wrong.")
+		return nil
+	}
+	sid, cookie, err := h.start(r, wait, u)
+	if err != nil {
+		return err
+	}
+	h.Browser.SetLogin(w, cookie)
+	h.Log.InfoContext(r.Context(), "user logged in", "realm", h.Realm, "client", wait.client.ClientID, "session", sid)
+	http.Redirect(w, r, h.action("continue", wait.id), http.StatusSeeOther)
+	return nil
+}
+
+// waiting reads the request that the login is for, of this very browser.
+func (h *Handler) waiting(r *http.Request) (*waiting, error) {
+	wait := &waiting{id: r.URL.Query().Get("request")}
+	err := h.Store.View(r.Context(), func(tx storage.Tx) error {
+		var err error
+		if wait.request, err = session.AuthorizationRequests.Get(tx, h.Realm, wait.id); err != nil {
+			return err
+		}
+		if wait.client, err = client.Clients.Get(tx, h.Realm, wait.request.Client); err != nil {
+			return err
+		}
+		if wait.settings, err = realm.Get(tx, h.Realm); err != nil {
+			return err
+		}
+		wait.session, wait.user, err = standing.LoggedIn(tx, wait.settings, h.Browser.Login(r), h.Now())
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) || (err == nil && !h.Browser.Began(r, wait.request)) {
+		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "this login has ended or began in another browser; go back to the application and begin again")
+	}
+	return wait, err
+}
+
+// check returns the user with this name and password, nil if there is none. It
+// takes as long for an unknown name.
+func (h *Handler) check(ctx context.Context, name, password string) (*user.User, error) {
+	var u *user.User
+	err := h.Store.View(ctx, func(tx storage.Tx) error {
+		var err error
+		u, err = user.ByLogin(tx, h.Realm, name)
+		return err
+	})
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	if err != nil || u.PasswordHash == "" {
+		err = h.Hasher.VerifyNobody(ctx, password)
+		u = nil
+	} else {
+		var ok bool
+		if ok, err = h.Hasher.Verify(ctx, u.PasswordHash, password); !ok || !u.Enabled {
+			u = nil
+		}
+	}
+	if errors.Is(err, user.ErrPasswordTooLong) {
+		return nil, nil
+	}
+	return u, err
+}
+
+// start writes the user session, synced, and notes in the request that the
+// password was given for it. The same person's session goes on under its sid
+// with a new secret; another one's ends.
+func (h *Handler) start(r *http.Request, wait *waiting, u *user.User) (sid, cookie string, err error) {
+	now := h.Now().UTC()
+	fresh, cookie, err := session.NewUser(h.Random, u.ID, endpoint.ClientIP(r), r.UserAgent(), now)
+	if err != nil {
+		return "", "", err
+	}
+	same := wait.session != nil && wait.user.ID == u.ID
+	if same {
+		_, secret, _ := strings.Cut(cookie, ".")
+		cookie = wait.session.ID + "." + secret
+	}
+	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
+		request, err := session.AuthorizationRequests.Get(tx, h.Realm, wait.id)
+		if errors.Is(err, storage.ErrNotFound) {
+			return oidc.Errorf(oidc.CodeInvalidRequest, "this login has ended; go back to the application and begin again")
+		}
+		if err != nil {
+			return err
+		}
+		us := fresh
+		switch {
+		case same:
+			if kept, err := session.UserSessions.Get(tx, h.Realm, wait.session.ID); err == nil {
+				us.ID, us.Started = kept.ID, kept.Started
+			} else if errors.Is(err, storage.ErrNotFound) {
+				us.ID = wait.session.ID
+			} else {
+				return err
+			}
+		case wait.session != nil:
+			if _, err := session.EndUser(tx, h.Realm, wait.session.ID); err != nil {
+				return err
+			}
+		}
+		sid = us.ID
+		request.LoggedIn = true
+		if err := session.AuthorizationRequests.Put(tx, h.Realm, wait.id, request); err != nil {
+			return err
+		}
+		return session.StartUser(tx, h.Realm, us)
+	})
+	return sid, cookie, err
+}
+
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, wait *waiting, name, problem string) {
+	application := wait.client.Name
+	if application == "" {
+		application = wait.client.ClientID
+	}
+	h.Pages.Login(w, r, web.Login{
+		Action: h.action("authenticate", wait.id), CSRF: h.Browser.Proof(r, "login", wait.id),
+		Client: application, Username: name, Problem: problem,
+	})
+}
+
+func (h *Handler) action(name, id string) string {
+	return "/realms/" + url.PathEscape(h.Realm) + "/login-actions/" + name + "?request=" + url.QueryEscape(id)
+}
+
+func (h *Handler) emit(r *http.Request, wait *waiting, kind event.Type, name, reason string) {
+	h.Events.Emit(r.Context(), event.Event{
+		Time: h.Now().UTC(), Type: kind, Realm: h.Realm, Client: wait.client.ClientID, Username: name,
+		IP: endpoint.ClientIP(r), Reason: reason,
+	})
+}

@@ -1,0 +1,258 @@
+package logout
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/endpoint"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/keys"
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
+	"github.com/nightlatch/nightlatch/provider/token"
+	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/provider/web"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Handler serves logout. Every field is needed.
+type Handler struct {
+	Store   *storage.Store
+	Realm   string
+	Ring    *keys.Ring
+	Auth    client.Authenticator
+	Browser session.Browser
+	Pages   *web.Pages
+	Now     func() time.Time
+	Log     *slog.Logger
+	Events  event.Sink
+}
+
+// request is a logout from a browser.
+type request struct {
+	settings realm.Settings
+	session  *session.UserSession // nil: nobody is logged in
+	user     *user.User
+	hint     *token.ID // nil without a valid one
+	redirect string    // "" unless it is registered for the client of the hint
+	state    string
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var params url.Values
+	var err error
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		params, err = endpoint.Query(r)
+	case http.MethodPost:
+		params, err = endpoint.Form(w, r)
+		if err == nil && params.Has("refresh_token") {
+			if err := h.byToken(r, params); err != nil {
+				endpoint.Error(w, r, h.Log, err)
+				return
+			}
+			w.Header().Set("Cache-Control", "no-store")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+	default:
+		endpoint.Method(w, r, http.MethodGet, http.MethodPost)
+		return
+	}
+	var req *request
+	if err == nil {
+		req, err = h.read(r, params)
+	}
+	if err != nil {
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+		return
+	}
+	switch {
+	case req.session == nil:
+		h.leave(w, r, req)
+	case req.hint != nil && req.hint.Session == req.session.ID:
+		if err := h.end(w, r, req); err != nil {
+			endpoint.Page(w, r, h.Log, h.Pages, err)
+			return
+		}
+		h.leave(w, r, req)
+	default:
+		// Anybody can link here: the user decides.
+		h.Browser.Flow(w, r, nil)
+		h.Pages.Logout(w, r, web.Logout{
+			Action: "/realms/" + url.PathEscape(h.Realm) + "/login-actions/logout",
+			CSRF:   h.Browser.Proof(r, "logout", req.session.ID), User: req.user.Username,
+		})
+	}
+}
+
+// Confirm takes the confirmation.
+func (h *Handler) Confirm(w http.ResponseWriter, r *http.Request) {
+	if !endpoint.Method(w, r, http.MethodPost) {
+		return
+	}
+	form, err := endpoint.Form(w, r)
+	var req *request
+	if err == nil {
+		req, err = h.read(r, url.Values{})
+	}
+	if err == nil && req.session != nil {
+		if err = h.Browser.Proves(r, "logout", req.session.ID, form.Get("csrf")); err == nil {
+			err = h.end(w, r, req)
+		}
+	}
+	if err != nil {
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+		return
+	}
+	h.leave(w, r, req)
+}
+
+// read judges the parameters of a logout. An id_token_hint that is not ours
+// counts as none: the user is asked.
+func (h *Handler) read(r *http.Request, params url.Values) (*request, error) {
+	req := &request{state: params.Get("state")}
+	err := h.Store.View(r.Context(), func(tx storage.Tx) error {
+		var err error
+		if req.settings, err = realm.Get(tx, h.Realm); err != nil {
+			return err
+		}
+		if req.session, req.user, err = standing.LoggedIn(tx, req.settings, h.Browser.Login(r), h.Now()); err != nil {
+			return err
+		}
+		hint, err := token.OpenIDHint(h.Ring, req.settings.Issuer(), params.Get("id_token_hint"))
+		if err != nil {
+			return nil
+		}
+		c, err := client.ByName(tx, h.Realm, hint.ClientID)
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if named := params.Get("client_id"); named != "" && named != hint.ClientID {
+			return oidc.Errorf(oidc.CodeInvalidRequest, "client_id is not the client of id_token_hint")
+		}
+		req.hint = &hint
+		if uri := params.Get("post_logout_redirect_uri"); uri != "" {
+			if !client.MatchPostLogout(c, uri) {
+				return oidc.Errorf(oidc.CodeInvalidRequest, "post_logout_redirect_uri is not registered for this application")
+			}
+			req.redirect = uri
+		}
+		return nil
+	})
+	return req, err
+}
+
+// end ends the browser's session.
+func (h *Handler) end(w http.ResponseWriter, r *http.Request, req *request) error {
+	err := h.Store.Update(r.Context(), func(tx storage.Tx) error {
+		_, err := session.EndUser(tx, h.Realm, req.session.ID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	h.Browser.ClearLogin(w)
+	h.emit(r, req.user.ID, req.user.Username, req.session.ID)
+	return nil
+}
+
+// leave sends the browser back to the application, if it was proven, or tells
+// that it is done.
+func (h *Handler) leave(w http.ResponseWriter, r *http.Request, req *request) {
+	if req.redirect == "" {
+		h.Pages.LoggedOut(w, r)
+		return
+	}
+	u, err := url.Parse(req.redirect)
+	if err != nil {
+		h.Pages.LoggedOut(w, r)
+		return
+	}
+	if req.state != "" {
+		q := u.Query()
+		q.Set("state", req.state)
+		u.RawQuery = q.Encode()
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, u.String(), http.StatusSeeOther)
+}
+
+// byToken ends the session behind a refresh or offline token, as Keycloak does
+// (O64). An online token ends its user session.
+func (h *Handler) byToken(r *http.Request, form url.Values) error {
+	cred, err := client.ParseCredentials(r, form)
+	if err != nil {
+		return err
+	}
+	c, issuer, err := h.authenticate(r.Context(), cred)
+	if err != nil {
+		return err
+	}
+	presented, err := token.OpenRefresh(h.Ring, issuer, form.Get("refresh_token"))
+	if err != nil {
+		return oidc.Errorf(oidc.CodeInvalidGrant, "refresh token is invalid").WithCause(err)
+	}
+	if presented.ClientID != c.ClientID {
+		return oidc.Errorf(oidc.CodeInvalidGrant, "refresh token was issued to another client")
+	}
+	now := h.Now().UTC()
+	var ended *session.ClientSession
+	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
+		var err error
+		if ended, err = session.End(tx, h.Realm, presented.ID, session.LoggedOut, now); err != nil {
+			return err
+		}
+		if presented.Offline || ended == nil {
+			return nil
+		}
+		_, err = session.EndUser(tx, h.Realm, ended.UserSession)
+		return err
+	})
+	if err != nil || ended == nil {
+		return err
+	}
+	e := event.Event{
+		Time: now, Type: event.Logout, Realm: h.Realm, Client: c.ClientID, Subject: ended.User, Session: ended.UserSession,
+		IP: endpoint.ClientIP(r),
+	}
+	h.Events.Emit(r.Context(), e)
+	if ended.Offline {
+		e.Type, e.OfflineSession, e.Reason = event.OfflineSessionEnd, ended.ID, session.LoggedOut
+		h.Events.Emit(r.Context(), e)
+	}
+	return nil
+}
+
+func (h *Handler) authenticate(ctx context.Context, cred client.Credentials) (c *client.Client, issuer string, err error) {
+	err = h.Store.View(ctx, func(tx storage.Tx) error {
+		settings, err := realm.Get(tx, h.Realm)
+		if err != nil {
+			return err
+		}
+		issuer = settings.Issuer()
+		c, err = h.Auth.Identify(tx, h.Realm, cred)
+		return err
+	})
+	if err == nil && cred.Method == client.MethodPrivateKey {
+		err = h.Store.Update(ctx, func(tx storage.Tx) error { return client.RememberAssertion(tx, h.Realm, cred) })
+	}
+	return c, issuer, err
+}
+
+func (h *Handler) emit(r *http.Request, subject, username, sid string) {
+	h.Events.Emit(r.Context(), event.Event{
+		Time: h.Now().UTC(), Type: event.Logout, Realm: h.Realm, Subject: subject, Username: username, Session: sid,
+		IP: endpoint.ClientIP(r),
+	})
+}

@@ -1,0 +1,202 @@
+package provider
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/authorize"
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/discovery"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/grant"
+	"github.com/nightlatch/nightlatch/provider/introspect"
+	"github.com/nightlatch/nightlatch/provider/keys"
+	"github.com/nightlatch/nightlatch/provider/login"
+	"github.com/nightlatch/nightlatch/provider/logout"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/revoke"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/provider/userinfo"
+	"github.com/nightlatch/nightlatch/provider/web"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Keyset seals values at rest and derives subkeys; *seal.Keyset is one.
+type Keyset interface {
+	storage.Sealer
+	Derive(purpose string) []byte
+}
+
+// Config of a Provider.
+type Config struct {
+	Store  *storage.Store
+	Sealer Keyset
+	Realm  string
+	// URL is the realm's public address without a trailing slash; the issuer is
+	// URL + "/realms/" + Realm.
+	URL string
+
+	Now    func() time.Time // default time.Now
+	Random io.Reader        // default crypto/rand
+	Logger *slog.Logger     // default: discards
+	Events event.Sink       // default: discards
+}
+
+// Provider is one realm. New makes it, Declare writes what a configuration says,
+// Start lets it answer; Run keeps it tidy.
+type Provider struct {
+	config   Config
+	settings realm.Settings // name and URL alone; the store has the rest
+	hasher   *user.Hasher
+	pages    *web.Pages
+	mux      atomic.Pointer[http.ServeMux] // nil until Start
+}
+
+// New checks the config. It does no I/O.
+func New(c Config) (*Provider, error) {
+	p := &Provider{config: c, settings: realm.Settings{Name: c.Realm, URL: c.URL}}
+	if err := p.settings.Validate(); err != nil {
+		return nil, err
+	}
+	if p.config.Now == nil {
+		p.config.Now = time.Now
+	}
+	if p.config.Random == nil {
+		p.config.Random = rand.Reader
+	}
+	if p.config.Logger == nil {
+		p.config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if p.config.Events == nil {
+		p.config.Events = event.Discard
+	}
+	p.hasher = &user.Hasher{Random: p.config.Random}
+	var err error
+	if p.pages, err = web.New("/realms/"+c.Realm+"/resources", c.Realm); err != nil {
+		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
+	}
+	return p, nil
+}
+
+// Issuer identifier of the realm.
+func (p *Provider) Issuer() string { return p.settings.Issuer() }
+
+// Serves tells whether a path belongs to this realm.
+func (p *Provider) Serves(path string) bool {
+	for _, base := range []string{"/realms/", "/.well-known/oauth-authorization-server/realms/"} {
+		if rest, ok := strings.CutPrefix(path, base); ok {
+			name, _, _ := strings.Cut(rest, "/")
+			return name == p.config.Realm
+		}
+	}
+	return false
+}
+
+// Start opens the realm's keys, making those that are missing, and lets the
+// Provider answer.
+func (p *Provider) Start(ctx context.Context) error {
+	c := p.config
+	ring, err := keys.Open(ctx, keys.Config{Store: c.Store, Sealer: c.Sealer, Realm: c.Realm, Now: c.Now, Random: c.Random})
+	if err != nil {
+		return err
+	}
+	p.mux.Store(p.wire(ring))
+	return nil
+}
+
+// wire is the one list of endpoints and what each needs.
+func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
+	c := p.config
+	auth := client.Authenticator{
+		SecretKey: p.secretKey(), TokenEndpoint: p.settings.Endpoint("token"), Issuer: p.settings.Issuer(), Now: c.Now,
+	}
+	browser := session.Browser{Issuer: p.settings.Issuer(), Key: c.Sealer.Derive("forms of realm " + c.Realm)}
+
+	documents := &discovery.Handler{Store: c.Store, Realm: c.Realm, Ring: ring, GrantTypes: grant.Types(), Log: c.Logger}
+	authorization := &authorize.Handler{
+		Store: c.Store, Realm: c.Realm, Ring: ring, Browser: browser, Pages: p.pages,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+	}
+	authentication := &login.Handler{
+		Store: c.Store, Realm: c.Realm, Browser: browser, Hasher: p.hasher, Pages: p.pages,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+	}
+	tokens := &grant.Handler{
+		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Hasher: p.hasher,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+	}
+	introspection := &introspect.Handler{
+		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Now: c.Now, Log: c.Logger, Events: c.Events,
+	}
+	revocation := &revoke.Handler{
+		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Now: c.Now, Log: c.Logger, Events: c.Events,
+	}
+	claims := &userinfo.Handler{Store: c.Store, Realm: c.Realm, Ring: ring, Now: c.Now, Log: c.Logger}
+	endSession := &logout.Handler{
+		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Browser: browser, Pages: p.pages,
+		Now: c.Now, Log: c.Logger, Events: c.Events,
+	}
+
+	base := "/realms/" + c.Realm
+	protocol := base + "/protocol/openid-connect/"
+	mux := http.NewServeMux()
+	mux.HandleFunc(base, documents.Summary)
+	mux.HandleFunc(base+"/.well-known/openid-configuration", documents.Configuration)
+	mux.HandleFunc("/.well-known/oauth-authorization-server"+base, documents.Configuration)
+	mux.HandleFunc(protocol+"certs", documents.Keys)
+	mux.HandleFunc(protocol+"auth", authorization.Authorize)
+	mux.HandleFunc(base+"/login-actions/continue", authorization.Continue)
+	mux.HandleFunc(base+"/login-actions/consent", authorization.Consent)
+	mux.Handle(base+"/login-actions/authenticate", authentication)
+	mux.Handle(protocol+"token", tokens)
+	mux.Handle(protocol+"token/introspect", introspection)
+	mux.Handle(protocol+"revoke", revocation)
+	mux.Handle(protocol+"userinfo", claims)
+	mux.Handle(protocol+"logout", endSession)
+	mux.HandleFunc(base+"/login-actions/logout", endSession.Confirm)
+	mux.HandleFunc(base+"/resources/", p.pages.Static)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		p.pages.Error(w, r, http.StatusNotFound, "not_found", "there is no such page here", "")
+	})
+	return mux
+}
+
+func (p *Provider) secretKey() []byte { return p.config.Sealer.Derive("client secrets") }
+
+// ServeHTTP answers for the realm; 503 until Start.
+func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	mux := p.mux.Load()
+	if mux == nil {
+		w.Header().Set("Retry-After", "1")
+		p.pages.Error(w, r, http.StatusServiceUnavailable, "temporarily_unavailable", "the realm is starting", "")
+		return
+	}
+	mux.ServeHTTP(w, r)
+}
+
+// sweepEvery is how far a count of sessions may be behind.
+const sweepEvery = time.Minute
+
+// Run deletes what has ended, once a minute, until ctx ends.
+func (p *Provider) Run(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := session.Sweep(ctx, p.config.Store, p.config.Realm, p.config.Now().UTC()); err != nil && ctx.Err() == nil {
+			p.config.Logger.Error("sweeping sessions", "realm", p.config.Realm, "err", err)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package session
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/nightlatch/nightlatch/provider/oidc"
+)
+
+// Browser is what the provider keeps in a browser, and the proofs bound to it.
+// Two cookies: one logs in (single sign-on), one ties the steps of a login to
+// the browser that began it. Their names carry a hash of the issuer, because
+// cookies know neither ports nor paths that are worth trusting.
+type Browser struct {
+	Issuer string
+	Key    []byte // 32 bytes, for the proofs
+}
+
+func (b Browser) cookie(kind string) string {
+	sum := sha256.Sum256([]byte(b.Issuer))
+	name := "nightlatch_" + kind + "_" + hex.EncodeToString(sum[:4])
+	if b.secure() {
+		return "__Host-" + name
+	}
+	return name
+}
+
+func (b Browser) secure() bool { return strings.HasPrefix(b.Issuer, "https://") }
+
+func (b Browser) set(w http.ResponseWriter, kind, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: b.cookie(kind), Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, Secure: b.secure(), SameSite: http.SameSiteLaxMode,
+	})
+}
+
+func (b Browser) get(r *http.Request, kind string) string {
+	c, err := r.Cookie(b.cookie(kind))
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+// Login returns the value of the single sign-on cookie, "" without one.
+func (b Browser) Login(r *http.Request) string { return b.get(r, "sso") }
+
+// SetLogin gives the browser the cookie of a user session.
+func (b Browser) SetLogin(w http.ResponseWriter, value string) { b.set(w, "sso", value, 0) }
+
+// ClearLogin takes it away, with the attributes that it was set with.
+func (b Browser) ClearLogin(w http.ResponseWriter) { b.set(w, "sso", "", -1) }
+
+// Flow returns the browser's flow cookie and gives it one if it has none.
+func (b Browser) Flow(w http.ResponseWriter, r *http.Request, random io.Reader) string {
+	if v := b.get(r, "flow"); len(v) == 22 {
+		return v
+	}
+	v := oidc.NewID(random)
+	b.set(w, "flow", v, 0)
+	// A page in this very answer makes its proof with it.
+	r.AddCookie(&http.Cookie{Name: b.cookie("flow"), Value: v})
+	return v
+}
+
+// HashFlow is how a flow cookie is kept.
+func HashFlow(flow string) []byte {
+	sum := sha256.Sum256([]byte(flow))
+	return sum[:]
+}
+
+// Began tells whether the request comes from the browser that a waiting
+// authorization request began in.
+func (b Browser) Began(r *http.Request, ar *AuthorizationRequest) bool {
+	flow := b.get(r, "flow")
+	return flow != "" && subtle.ConstantTimeCompare(HashFlow(flow), ar.Browser) == 1
+}
+
+// Proof is the CSRF token of a form: it is valid for one step of one request in
+// one browser.
+func (b Browser) Proof(r *http.Request, step, id string) string {
+	return b.proof(b.get(r, "flow"), step, id)
+}
+
+func (b Browser) proof(flow, step, id string) string {
+	m := hmac.New(sha256.New, b.Key)
+	for _, part := range []string{flow, step, id} {
+		m.Write([]byte(part))
+		m.Write([]byte{0})
+	}
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+}
+
+// Proves checks the CSRF token of a form, and that no other site sent it.
+func (b Browser) Proves(r *http.Request, step, id, proof string) error {
+	if origin := r.Header.Get("Origin"); origin != "" && origin != "null" && !strings.HasPrefix(b.Issuer+"/", origin+"/") {
+		return oidc.Errorf(oidc.CodeAccessDenied, "this form came from another site").WithStatus(http.StatusForbidden)
+	}
+	if b.get(r, "flow") == "" || subtle.ConstantTimeCompare([]byte(b.Proof(r, step, id)), []byte(proof)) != 1 {
+		return oidc.Errorf(oidc.CodeAccessDenied, "this form is not valid in this browser any more; go back to the application and begin again").WithStatus(http.StatusForbidden)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+//go:embed templates static
+var files embed.FS
+
+// Pages renders the pages of one realm. It is safe for concurrent use.
+type Pages struct {
+	base      string // path of the realm's resources, with a trailing slash
+	realm     string // name shown on pages
+	templates map[string]*template.Template
+	static    map[string][]byte // by hashed name
+	style     string            // hashed name of the stylesheet
+}
+
+// autoSubmit is the only script of any page. Its hash stands in the policy of
+// the page that has it.
+const autoSubmit = `document.forms[0].submit()`
+
+// New parses the embedded templates. resources is the path below which Static
+// is served, e.g. /realms/demo/resources; realm is the name that pages show.
+func New(resources, realm string) (*Pages, error) {
+	p := &Pages{base: resources + "/", realm: realm, templates: map[string]*template.Template{}, static: map[string][]byte{}}
+	raw, err := files.ReadFile("static/style.css")
+	if err != nil {
+		return nil, fmt.Errorf("reading stylesheet: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	p.style = "style." + hex.EncodeToString(sum[:6]) + ".css"
+	p.static[p.style] = raw
+	names, err := fs.Glob(files, "templates/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("listing templates: %w", err)
+	}
+	for _, name := range names {
+		short := strings.TrimSuffix(strings.TrimPrefix(name, "templates/"), ".html")
+		if short == "base" {
+			continue
+		}
+		t, err := template.ParseFS(files, "templates/base.html", name)
+		if err != nil {
+			return nil, fmt.Errorf("parsing template %s: %w", short, err)
+		}
+		p.templates[short] = t
+	}
+	return p, nil
+}
+
+// page is what every template gets.
+type page struct {
+	Title string
+	Realm string
+	Style string
+	View  any
+}
+
+// render answers with a page. script is a script that the page's policy allows
+// by its hash, "" for none.
+//
+// There is no form-action in the policy: Chromium holds it against every
+// redirect that follows a form, and a login ends at the client's own address.
+func (p *Pages) render(w http.ResponseWriter, r *http.Request, status int, name, title, script string, view any) {
+	var buf bytes.Buffer
+	if err := p.templates[name].ExecuteTemplate(&buf, "base", page{title, p.realm, p.base + p.style, view}); err != nil {
+		http.Error(w, "this page could not be shown", http.StatusInternalServerError)
+		return
+	}
+	policy := "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+	if script != "" {
+		sum := sha256.Sum256([]byte(script))
+		policy += "; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(buf.Bytes())
+	}
+}
+
+// Static serves the stylesheet under its hashed name, to be kept for ever.
+func (p *Pages) Static(w http.ResponseWriter, r *http.Request) {
+	raw, ok := p.static[strings.TrimPrefix(r.URL.Path, p.base)]
+	if !ok {
+		p.Error(w, r, http.StatusNotFound, "not_found", "There is no such page here.", "")
+		return
+	}
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(raw)
+}
+
+// Login is the view of the login page.
+type Login struct {
+	Action   string // where the form goes
+	CSRF     string
+	Client   string // name of the application that asks
+	Username string // filled in beforehand
+	Problem  string // why the last attempt failed, "" for none
+	// Locked fills the name in for good: the same person has to log in again.
+	Locked bool
+}
+
+// Login shows the login form.
+func (p *Pages) Login(w http.ResponseWriter, r *http.Request, v Login) {
+	status := http.StatusOK
+	if v.Problem != "" {
+		status = http.StatusUnauthorized
+	}
+	p.render(w, r, status, "login", "Log in", "", v)
+}
+
+// Consent is the view of the consent page.
+type Consent struct {
+	Action string
+	CSRF   string
+	Client string
+	User   string
+	Scopes []string // in words
+	// Offline tells that the application wants to act while the user is away.
+	Offline bool
+}
+
+// Consent shows what an application asks for.
+func (p *Pages) Consent(w http.ResponseWriter, r *http.Request, v Consent) {
+	p.render(w, r, http.StatusOK, "consent", "Allow access", "", v)
+}
+
+// Logout is the view of the logout confirmation.
+type Logout struct {
+	Action string
+	CSRF   string
+	User   string
+}
+
+// Logout asks whether to log out.
+func (p *Pages) Logout(w http.ResponseWriter, r *http.Request, v Logout) {
+	p.render(w, r, http.StatusOK, "logout", "Log out", "", v)
+}
+
+// LoggedOut tells that nobody is logged in any more.
+func (p *Pages) LoggedOut(w http.ResponseWriter, r *http.Request) {
+	p.render(w, r, http.StatusOK, "loggedout", "Logged out", "", nil)
+}
+
+type failure struct{ Heading, Description, Code, ID string }
+
+// Error shows why something cannot go on. code is the protocol's, id the one in
+// the log ("": none).
+func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, code, description, id string) {
+	heading := "This did not work"
+	switch {
+	case status == http.StatusNotFound:
+		heading = "Nothing here"
+	case status == http.StatusServiceUnavailable:
+		heading = "Please try again in a moment"
+	case status >= 500:
+		heading = "Something went wrong on our side"
+	}
+	if description != "" {
+		description = strings.ToUpper(description[:1]) + description[1:]
+		if !strings.HasSuffix(description, ".") {
+			description += "."
+		}
+	}
+	p.render(w, r, status, "error", heading, "", failure{heading, description, code, id})
+}
+
+type field struct{ Name, Value string }
+
+type formPost struct {
+	Action string
+	Fields []field
+	Script template.JS
+}
+
+// FormPost sends parameters to a client by a form that submits itself, or by a
+// button without scripts (OAuth 2.0 Form Post Response Mode).
+func (p *Pages) FormPost(w http.ResponseWriter, r *http.Request, uri string, params url.Values) {
+	v := formPost{Action: uri, Script: template.JS(autoSubmit)}
+	for name, values := range params {
+		for _, value := range values {
+			v.Fields = append(v.Fields, field{name, value})
+		}
+	}
+	slices.SortFunc(v.Fields, func(a, b field) int { return strings.Compare(a.Name, b.Name) })
+	p.render(w, r, http.StatusOK, "formpost", "One moment", autoSubmit, v)
+}

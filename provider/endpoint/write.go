@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -82,7 +83,7 @@ type Target struct {
 
 // Redirect sends an authorization response to the target.
 func Redirect(w http.ResponseWriter, r *http.Request, pages Pages, t Target, params url.Values) {
-	if params == nil {
+	if params = maps.Clone(params); params == nil {
 		params = url.Values{}
 	}
 	if t.State != "" {

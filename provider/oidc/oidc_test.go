@@ -23,7 +23,7 @@ func TestVerifyPKCE(t *testing.T) {
 		{"no verifier", challenge, "", false},
 		{"no challenge", "", verifier, false},
 		{"nothing at all", "", "", false},
-		{"a verifier that is too short", challenge, verifier[:42], false},
+		{"a verifier that is too short, with its challenge", "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0", "abc", false},
 		{"a challenge with padding", challenge + "=", verifier, false},
 	}
 	for _, tt := range tests {

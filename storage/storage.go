@@ -28,7 +28,7 @@ var (
 
 // Limits that every engine keeps.
 const (
-	MaxKey   = 1 << 10 // bytes of a key
+	MaxKey   = 1 << 10   // bytes of a key
 	MaxValue = 512 << 10 // bytes of a value
 )
 

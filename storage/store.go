@@ -17,8 +17,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger defaults to one that discards.
 	Logger *slog.Logger
-	// RetryFor bounds the retries of a conflicting Update. Defaults to 5 s; an
-	// earlier deadline of the caller's context wins.
+	// RetryFor bounds the pauses between retries of a conflicting Update.
+	// Defaults to 5 s; an earlier deadline of the caller's context wins.
 	RetryFor time.Duration
 }
 
@@ -59,24 +59,19 @@ func (s *Store) Stats() *Stats { return &s.stats }
 func (s *Store) View(ctx context.Context, fn func(Tx) error) error {
 	s.stats.Views.Add(1)
 	now := s.now()
-	return s.backend.View(ctx, func(tx Tx) error { return fn(&checked{tx: tx, now: now, readOnly: true}) })
+	return s.backend.View(ctx, func(tx Tx) error { return (&checked{tx: tx, now: now, readOnly: true}).run(fn) })
 }
 
 // Update runs fn until it commits, fails, or the time for retries is over.
 // ErrUnknown is returned as it is: see the errors of the contract.
 func (s *Store) Update(ctx context.Context, fn func(Tx) error) error {
 	s.stats.Updates.Add(1)
-	deadline := s.now().Add(s.retryFor)
-	pause := time.Millisecond
+	// Pauses are real time, whatever clock judges expiry: they let the
+	// transaction that won finish.
+	waited, pause := time.Duration(0), time.Millisecond
 	for {
 		now := s.now()
-		err := s.backend.Update(ctx, func(tx Tx) error {
-			c := &checked{tx: tx, now: now}
-			if err := fn(c); err != nil {
-				return err
-			}
-			return c.failed
-		})
+		err := s.backend.Update(ctx, func(tx Tx) error { return (&checked{tx: tx, now: now}).run(fn) })
 		switch {
 		case errors.Is(err, ErrUnknown):
 			s.stats.Unknown.Add(1)
@@ -85,16 +80,16 @@ func (s *Store) Update(ctx context.Context, fn func(Tx) error) error {
 			return err
 		}
 		s.stats.Conflicts.Add(1)
-		if now.After(deadline) {
+		if waited >= s.retryFor {
 			return fmt.Errorf("updating store: gave up after %v: %w", s.retryFor, err)
 		}
-		// The pause is real time, whatever clock judges expiry: it lets the
-		// transaction that won finish.
+		wait := pause/2 + rand.N(pause)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("updating store: %w", context.Cause(ctx))
-		case <-time.After(pause/2 + rand.N(pause)):
+		case <-time.After(wait):
 		}
+		waited += wait
 		pause = min(2*pause, 100*time.Millisecond)
 	}
 }
@@ -120,6 +115,23 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return nil
 }
 
+// Run sweeps at once and then at each interval (the usual one is a minute)
+// until ctx ends. A failed sweep is logged and tried again at the next.
+func (s *Store) Run(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("sweeping store", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // Close closes the backend.
 func (s *Store) Close() error { return s.backend.Close() }
 
@@ -131,6 +143,14 @@ type checked struct {
 	now      time.Time
 	readOnly bool
 	failed   error
+}
+
+// run calls fn and returns its error, else the first one that it swallowed.
+func (c *checked) run(fn func(Tx) error) error {
+	if err := fn(c); err != nil {
+		return err
+	}
+	return c.failed
 }
 
 func (c *checked) expired(it Item) bool { return !it.Expires.IsZero() && !it.Expires.After(c.now) }

@@ -27,9 +27,10 @@ type Options struct {
 	InMemory bool
 	// Logger takes the engine's warnings. Defaults to one that discards.
 	Logger *slog.Logger
-	// UnsafeNoSync answers before writes are on disk. Only a test that shows
-	// what syncing is worth sets it.
-	UnsafeNoSync bool
+
+	// unsynced answers before writes are on disk. Only the test that counts
+	// syncs sets it, to see itself fail.
+	unsynced bool
 }
 
 // Backend implements storage.Backend.
@@ -41,8 +42,14 @@ type Backend struct {
 	jobs   chan *job
 	closed chan struct{} // no further job is taken
 	done   chan struct{} // the committer has ended
-	close  sync.Once
-	runner atomicID // goroutine that runs closures
+	runner atomicID      // goroutine that runs closures
+	broken error         // of a commit; the committer's own
+
+	life  sync.Mutex // guards the closing of closed, and views.Add before it
+	views sync.WaitGroup
+
+	// sync commits a transaction and puts it on disk; tests put faults here.
+	sync func(*badger.Txn) error
 }
 
 // Open opens or creates the folder. An error names the folder; errors.Is
@@ -68,7 +75,7 @@ func Open(o Options) (*Backend, error) {
 	// tree (MaxValue is below the threshold), so there is no value log to
 	// collect. The committer is the only writer: no conflict detection.
 	opts = opts.
-		WithSyncWrites(!o.UnsafeNoSync && !o.InMemory).
+		WithSyncWrites(!o.unsynced && !o.InMemory).
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(16 << 20).
@@ -84,44 +91,59 @@ func Open(o Options) (*Backend, error) {
 	if err != nil {
 		// The engine has no sentinel for its lock.
 		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
-			return nil, fmt.Errorf("opening store %s: another process uses this folder: %w", o.Dir, ErrInUse)
+			return nil, fmt.Errorf("opening store %s: another process has this folder open; stop it, or name another folder: %w", o.Dir, ErrInUse)
 		}
 		return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
 	}
 	b := &Backend{
-		db: db, log: o.Logger,
+		db: db, log: o.Logger, sync: (*badger.Txn).Commit,
 		jobs: make(chan *job, maxFold), closed: make(chan struct{}), done: make(chan struct{}),
 	}
 	go b.commitLoop()
 	return b, nil
 }
 
-// Close waits for the Updates that have begun, then closes the folder. Later
-// calls get storage.ErrClosed.
+// Close waits for the Updates and Views that have begun, then closes the
+// folder. Later calls get storage.ErrClosed; a second Close does nothing.
 func (b *Backend) Close() error {
-	var err error
-	b.close.Do(func() {
-		close(b.closed)
-		<-b.done
-		b.watchers.closeAll()
-		if err = b.db.Close(); err != nil {
-			err = fmt.Errorf("closing store: %w", err)
-		}
-	})
-	return err
+	b.life.Lock()
+	if b.isClosed() {
+		b.life.Unlock()
+		return nil
+	}
+	close(b.closed)
+	b.life.Unlock()
+	<-b.done
+	b.views.Wait()
+	b.watchers.closeAll()
+	if err := b.db.Close(); err != nil {
+		return fmt.Errorf("closing store: %w", err)
+	}
+	return nil
 }
 
-// View runs fn on a snapshot.
+// View runs fn on a snapshot of what is on disk.
 func (b *Backend) View(ctx context.Context, fn func(storage.Tx) error) error {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if b.isClosed() {
+	if !b.beginView() {
 		return storage.ErrClosed
 	}
+	defer b.views.Done()
 	txn := b.db.NewTransaction(false)
 	defer txn.Discard()
-	return fn(&view{txn})
+	return fn(tx{rows: snapshot{txn}})
+}
+
+func (b *Backend) beginView() bool {
+	b.life.Lock()
+	defer b.life.Unlock()
+	if b.isClosed() {
+		return false
+	}
+	b.views.Add(1)
+	return true
 }
 
 func (b *Backend) isClosed() bool {
@@ -133,18 +155,26 @@ func (b *Backend) isClosed() bool {
 	}
 }
 
-// Sweep deletes expired items in the order of their expiry.
+// Sweep deletes expired items in the order of their expiry, at most limit rows
+// in one commit.
 func (b *Backend) Sweep(ctx context.Context, before time.Time, limit int) (int, error) {
-	swept := 0
-	err := b.Update(ctx, func(tx storage.Tx) error {
-		var err error
-		swept, err = tx.(*overlay).sweep(before, limit)
-		return err
-	})
-	if err != nil {
-		return 0, err
+	total := 0
+	for total < limit {
+		var swept int
+		var more bool
+		err := b.update(ctx, func(t tx) (err error) {
+			swept, more, err = t.sweep(before, limit-total)
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		total += swept
+		if !more {
+			break
+		}
 	}
-	return swept, nil
+	return total, nil
 }
 
 // logger passes the engine's warnings on; its informational lines are noise.

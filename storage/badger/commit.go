@@ -3,11 +3,14 @@ package badger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
+
+	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -18,7 +21,7 @@ const maxFold = 256
 // job is one Update on its way through the committer.
 type job struct {
 	ctx   context.Context
-	fn    func(storage.Tx) error
+	fn    func(tx) error
 	taken atomic.Bool // by the committer, or by a caller who gives up
 	err   error
 	done  chan struct{}
@@ -27,6 +30,10 @@ type job struct {
 // Update queues the closure and waits until its commit is on disk. A caller
 // whose context ends before the closure's turn is skipped.
 func (b *Backend) Update(ctx context.Context, fn func(storage.Tx) error) error {
+	return b.update(ctx, func(t tx) error { return fn(t) })
+}
+
+func (b *Backend) update(ctx context.Context, fn func(tx) error) error {
 	if b.runner.isCurrent() {
 		return storage.ErrNested
 	}
@@ -48,25 +55,29 @@ func (b *Backend) Update(ctx context.Context, fn func(storage.Tx) error) error {
 		if j.taken.CompareAndSwap(false, true) {
 			return context.Cause(ctx)
 		}
-		<-j.done // it has begun: its outcome counts
-		return j.err
-	case <-b.done: // the committer ended before its turn
+	case <-b.done:
 		if j.taken.CompareAndSwap(false, true) {
-			return storage.ErrClosed
+			return storage.ErrClosed // the committer ended before its turn
 		}
-		<-j.done
-		return j.err
 	}
+	<-j.done // it has begun: its outcome counts
+	return j.err
 }
 
 // commitLoop takes what waits, folds it into one commit, and tells everybody.
 func (b *Backend) commitLoop() {
-	defer close(b.done)
+	ended := false
+	defer func() {
+		if ended {
+			close(b.done)
+		} else {
+			go b.commitLoop() // a closure ended the goroutine: see commit
+		}
+	}()
 	b.runner.set()
 	var held *job // did not fit into the last commit
 	for {
 		first := held
-		held = nil
 		if first == nil {
 			select {
 			case first = <-b.jobs:
@@ -74,6 +85,7 @@ func (b *Backend) commitLoop() {
 				select { // what was queued before Close is still served
 				case first = <-b.jobs:
 				default:
+					ended = true
 					return
 				}
 			}
@@ -85,55 +97,81 @@ func (b *Backend) commitLoop() {
 	}
 }
 
-// commit runs first and what waits behind it in one Badger transaction. It
+// commit runs first and what waits behind it on one snapshot, each on what the
+// ones before it left, and writes it all in one synced Badger transaction. It
 // returns a job that has to go into the next one for lack of room.
+//
+// An outcome is told when all that it may have seen is on disk: also an error,
+// if a closure returned it after another one had written.
 func (b *Backend) commit(first *job) (held *job) {
 	txn := b.db.NewTransaction(true)
 	defer txn.Discard()
-	// Half of the engine's limits leaves room for what our accounting rounds.
-	roomRows, roomBytes := b.db.MaxBatchCount()/2, b.db.MaxBatchSize()/2
-	var merged []*job
-	var changed [][]byte
-	for j := first; j != nil; j = b.next(len(merged)) {
-		o := &overlay{base: view{txn}, writes: map[string]*storage.Item{}}
-		if err := run(j, o); err != nil {
-			j.finish(err)
-			continue
+	batch := newOverlay(snapshot{txn})
+	var waiting []*job // for the disk
+
+	current := first
+	defer func() {
+		if current == nil {
+			return
 		}
-		if len(o.writes) == 0 && len(o.expiry) == 0 {
-			// Nothing to sync, but it may have read what its neighbours wrote.
-			merged = append(merged, j)
-			continue
-		}
-		if o.rows() > roomRows || o.size > roomBytes {
-			if len(merged) == 0 {
-				j.finish(fmt.Errorf("updating store: %d writes of %d bytes: %w", len(o.writes), o.size, storage.ErrTooLarge))
-				continue
+		// The closure ended this goroutine by runtime.Goexit, as t.FailNow does.
+		// Nothing was committed; the others come again.
+		current.finish(errors.New("updating store: the closure ended its goroutine"))
+		finish(waiting, storage.ErrConflict)
+	}()
+	for ; current != nil; current = b.next(len(waiting)) {
+		own := newOverlay(batch)
+		current.err = b.run(current, own)
+		if current.err == nil && !b.fits(batch, own) {
+			if len(batch.writes) > 0 {
+				held = current // runs again, at the head of the next commit
+				break
 			}
-			held = j // runs again, alone at the head of the next commit
-			break
+			current.err = fmt.Errorf("updating store: %d rows of %d bytes: %w", len(own.writes), own.size, storage.ErrTooLarge)
 		}
-		roomRows, roomBytes = roomRows-o.rows(), roomBytes-o.size
-		if err := o.merge(); err != nil {
-			// Half of it may be in the transaction: nobody's work is committed.
-			b.finish(append(merged, j), fmt.Errorf("updating store: %w", err))
-			return held
+		if current.err == nil {
+			batch.merge(own)
 		}
-		merged = append(merged, j)
-		for k := range o.writes {
-			changed = append(changed, []byte(k))
+		if len(batch.writes) == 0 {
+			current.finish(current.err) // it saw only what is on disk
+			continue
 		}
+		waiting = append(waiting, current)
 	}
-	if len(changed) > 0 || len(merged) > 0 {
-		if err := txn.Commit(); err != nil {
-			b.log.Error("committing transaction", "err", err, "updates", len(merged))
-			b.finish(merged, fmt.Errorf("committing transaction: %w: %w", storage.ErrUnknown, err))
-			return held
-		}
+	current = nil
+	if len(waiting) == 0 {
+		return held
 	}
-	b.watchers.tell(changed)
-	b.finish(merged, nil)
+
+	err := batch.flush(txn)
+	if err == nil {
+		err = b.sync(txn)
+	}
+	switch {
+	case err == nil:
+		b.watchers.tell(batch.changed())
+	case errors.Is(err, badger.ErrTxnTooBig): // refused before it was written
+		finish(waiting, fmt.Errorf("committing transaction: %w", storage.ErrTooLarge))
+		return held
+	default:
+		// The rows are in the log or not, and may be readable though they are
+		// not on disk; what would be written behind them could be lost with
+		// them. So nothing is written any more until the log is read again.
+		b.broken = err
+		b.log.Error("committing transaction: the store takes no more writes until it is opened again", "err", err, "updates", len(waiting))
+		finish(waiting, fmt.Errorf("committing transaction: %w: %w", storage.ErrUnknown, err))
+		return held
+	}
+	for _, j := range waiting {
+		j.finish(j.err)
+	}
 	return held
+}
+
+// fits tells whether both overlays together stay below Badger's limits.
+func (b *Backend) fits(batch, own *overlay) bool {
+	return int64(len(batch.writes)+len(own.writes)) < b.db.MaxBatchCount()-8 &&
+		batch.size+own.size < b.db.MaxBatchSize()-8*perRow
 }
 
 // next takes a job that waits already; it never waits for one.
@@ -151,16 +189,20 @@ func (b *Backend) next(have int) *job {
 	return nil
 }
 
-func run(j *job, tx storage.Tx) (err error) {
+// run calls the closure; a panic in it becomes the error of its caller.
+func (b *Backend) run(j *job, own *overlay) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("updating store: panic in a closure: %v\n%s", p, debug.Stack())
 		}
 	}()
+	if b.broken != nil {
+		return fmt.Errorf("updating store: a commit has failed, the store must be opened again: %w", storage.ErrClosed)
+	}
 	if j.ctx.Err() != nil {
 		return context.Cause(j.ctx)
 	}
-	return j.fn(tx)
+	return j.fn(tx{rows: own, own: own})
 }
 
 func (j *job) finish(err error) {
@@ -168,7 +210,7 @@ func (j *job) finish(err error) {
 	close(j.done)
 }
 
-func (b *Backend) finish(jobs []*job, err error) {
+func finish(jobs []*job, err error) {
 	for _, j := range jobs {
 		j.finish(err)
 	}

@@ -20,7 +20,7 @@ type watcher struct {
 	prefix []byte
 	wake   chan struct{} // buffered: keys wait
 	mu     sync.Mutex
-	keys   [][]byte
+	keys   map[string]struct{} // changed and not told yet: a slow watcher costs no more than its keys
 	closed bool
 }
 
@@ -41,10 +41,14 @@ func (b *Backend) Watch(ctx context.Context, prefix []byte, ready func(), fn fun
 		case <-w.wake:
 		}
 		w.mu.Lock()
-		keys, closed := w.keys, w.closed
+		changed, closed := w.keys, w.closed
 		w.keys = nil
 		w.mu.Unlock()
-		if len(keys) > 0 {
+		if len(changed) > 0 {
+			keys := make([][]byte, 0, len(changed))
+			for k := range changed {
+				keys = append(keys, []byte(k))
+			}
 			fn(keys)
 		}
 		if closed {
@@ -97,13 +101,15 @@ func (ws *watchers) tell(changed [][]byte) {
 	defer ws.mu.Unlock()
 	for w := range ws.all {
 		w.mu.Lock()
-		before := len(w.keys)
+		more := false
 		for _, k := range changed {
 			if bytes.HasPrefix(k, w.prefix) {
-				w.keys = append(w.keys, k)
+				if w.keys == nil {
+					w.keys = map[string]struct{}{}
+				}
+				w.keys[string(k)], more = struct{}{}, true
 			}
 		}
-		more := len(w.keys) > before
 		w.mu.Unlock()
 		if more {
 			w.signal()

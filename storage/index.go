@@ -1,0 +1,242 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+)
+
+// Index lists the records of a scope by a value.
+type Index[T any] struct {
+	// Values of a record, none to leave it out.
+	Values func(*T) []string
+	// Counted keeps the number of records of each value, in shards so that one
+	// popular value is no hot spot. Count reads it without a scan.
+	Counted bool
+	// Unique makes Put fail with ErrTaken if another record has the value.
+	// Unique values are read by GetBy; they are neither listed nor counted.
+	Unique bool
+}
+
+// ErrTaken: a unique value belongs to another record.
+var ErrTaken = errors.New("value is taken")
+
+const counterShards = 16
+
+// ListBy pages through the records with an index value, in the order of their
+// ids.
+func (t *Table[T]) ListBy(tx Tx, scope, index, value, after string, limit int) ([]Row[T], error) {
+	ids, err := t.IDsBy(tx, scope, index, value, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]Row[T], 0, len(ids))
+	for _, id := range ids {
+		v, err := t.Get(tx, scope, id)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s record behind its index: %w", t.Name, err)
+		}
+		rows = append(rows, Row[T]{id, v})
+	}
+	return rows, nil
+}
+
+// IDsBy is ListBy without reading the records.
+func (t *Table[T]) IDsBy(tx Tx, scope, index, value, after string, limit int) ([]string, error) {
+	if _, ok := t.Indexes[index]; !ok {
+		return nil, fmt.Errorf("table %s has no index %q", t.Name, index)
+	}
+	prefix := t.indexKey(scope, index, value)
+	var from []byte
+	if after != "" {
+		from = t.indexKey(scope, index, value, after)
+	}
+	items, err := tx.Scan(prefix, from, limit)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(items))
+	for _, it := range items {
+		parts, err := Parts(it.Key)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, parts[len(parts)-1])
+	}
+	return ids, nil
+}
+
+// GetBy returns the record with a value of a unique index, or ErrNotFound.
+func (t *Table[T]) GetBy(tx Tx, scope, index, value string) (Row[T], error) {
+	it, err := tx.Get(t.uniqueKey(scope, index, value))
+	if err != nil {
+		return Row[T]{}, err
+	}
+	id := string(it.Value)
+	v, err := t.Get(tx, scope, id)
+	if err != nil {
+		return Row[T]{}, err
+	}
+	return Row[T]{id, v}, nil
+}
+
+// Count tells how many records have a value of a counted index. It reads the
+// counter's shards, never the records.
+func (t *Table[T]) Count(tx Tx, scope, index, value string) (int, error) {
+	if ix, ok := t.Indexes[index]; !ok || !ix.Counted {
+		return 0, fmt.Errorf("table %s does not count by %q", t.Name, index)
+	}
+	items, err := tx.Scan(Key(t.Name+"#", scope, index, value), nil, counterShards)
+	if err != nil {
+		return 0, err
+	}
+	sum := 0
+	for _, it := range items {
+		sum += int(int64(binary.BigEndian.Uint64(it.Value)))
+	}
+	return sum, nil
+}
+
+func (t *Table[T]) indexKey(scope, index string, rest ...string) []byte {
+	return Key(append([]string{t.Name + "@", scope, index}, rest...)...)
+}
+
+func (t *Table[T]) uniqueKey(scope, index, value string) []byte {
+	return Key(t.Name+"!", scope, index, value)
+}
+
+// Entry is a row of an index: a record's id under one of its values.
+type Entry struct{ Value, ID string }
+
+// Between pages through an index in the order of values, then ids: entries
+// greater than after and with a value of at most to. An after without ID begins
+// at its Value, inclusively. It reads no records. Unique indexes have no order
+// to page through: they yield nothing.
+func (t *Table[T]) Between(tx Tx, scope, index string, after Entry, to string, limit int) ([]Entry, error) {
+	from := t.indexKey(scope, index, after.Value)
+	if after.ID != "" {
+		from = t.indexKey(scope, index, after.Value, after.ID)
+	}
+	items, err := tx.Scan(t.indexKey(scope, index), from, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Entry, 0, len(items))
+	for _, it := range items {
+		parts, err := Parts(it.Key)
+		if err != nil {
+			return nil, err
+		}
+		e := Entry{Value: parts[len(parts)-2], ID: parts[len(parts)-1]}
+		if e.Value > to {
+			break
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// reindex moves the rows of all indexes from the stored record to v; nil means
+// that the record goes. It looks at all unique values before it writes, so that
+// a caller may go on after ErrTaken.
+func (t *Table[T]) reindex(tx Tx, scope, id string, v *T) error {
+	if len(t.Indexes) == 0 {
+		return nil
+	}
+	old, err := t.Get(tx, scope, id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	came, left := map[string][]string{}, map[string][]string{}
+	for name, ix := range t.Indexes {
+		var was, is []string
+		if old != nil {
+			was = ix.Values(old)
+		}
+		if v != nil {
+			is = ix.Values(v)
+		}
+		came[name], left[name] = without(is, was), without(was, is)
+	}
+	for name, ix := range t.Indexes {
+		if !ix.Unique {
+			continue
+		}
+		for _, value := range came[name] {
+			switch it, err := tx.Get(t.uniqueKey(scope, name, value)); {
+			case err == nil && string(it.Value) != id:
+				return fmt.Errorf("%s %s: %w", t.Name, name, ErrTaken)
+			case err != nil && !errors.Is(err, ErrNotFound):
+				return err
+			}
+		}
+	}
+	for name, ix := range t.Indexes {
+		for _, value := range left[name] {
+			if err := t.unlink(tx, scope, name, value, id, ix); err != nil {
+				return err
+			}
+		}
+		for _, value := range came[name] {
+			if err := t.link(tx, scope, name, value, id, ix); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// without returns the values of a that b has not, each once.
+func without(a, b []string) []string {
+	var out []string
+	for _, v := range a {
+		if !slices.Contains(b, v) && !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func (t *Table[T]) link(tx Tx, scope, name, value, id string, ix Index[T]) error {
+	if ix.Unique {
+		return tx.Put(Item{Key: t.uniqueKey(scope, name, value), Value: []byte(id)})
+	}
+	if ix.Counted {
+		if err := t.count(tx, scope, name, value, id, 1); err != nil {
+			return err
+		}
+	}
+	return tx.Put(Item{Key: t.indexKey(scope, name, value, id), Value: []byte{}})
+}
+
+func (t *Table[T]) unlink(tx Tx, scope, name, value, id string, ix Index[T]) error {
+	if ix.Unique {
+		return tx.Delete(t.uniqueKey(scope, name, value))
+	}
+	if ix.Counted {
+		if err := t.count(tx, scope, name, value, id, -1); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(t.indexKey(scope, name, value, id))
+}
+
+// count moves the shard of a counter that the record's id belongs to.
+func (t *Table[T]) count(tx Tx, scope, name, value, id string, by int64) error {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	key := Key(t.Name+"#", scope, name, value, string(rune('a'+h.Sum32()%counterShards)))
+	var n int64
+	switch it, err := tx.Get(key); {
+	case err == nil:
+		n = int64(binary.BigEndian.Uint64(it.Value))
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	if n += by; n == 0 {
+		return tx.Delete(key)
+	}
+	return tx.Put(Item{Key: key, Value: binary.BigEndian.AppendUint64(nil, uint64(n))})
+}

@@ -141,6 +141,7 @@ func TestO41_WrongTokens(t *testing.T) {
 	w.refresh("other", r.refreshed()).fails(400, "invalid_grant", "")
 	invalid("garbage", "garbage")
 	invalid("access token", r.access())
+	invalid("access token of an online session", w.password("reports", "alice", "openid").ok().access())
 	invalid("ID token", r.text("id_token"))
 	invalid("cut", r.refreshed()[:len(r.refreshed())-4])
 	invalid("long", strings.Repeat("a.", 10000))

@@ -38,6 +38,8 @@ var mayImport = map[string][]string{
 	"provider/web":      {"provider/oidc"},
 	"provider/endpoint": {"storage", "provider/oidc", "provider/web"},
 
+	"provider/standing": {"storage", "provider/oidc", "provider/realm", "provider/client", "provider/user", "provider/session", "provider/token"},
+
 	"provider/authorize":  domain,
 	"provider/login":      domain,
 	"provider/grant":      domain,
@@ -61,7 +63,7 @@ var mayImport = map[string][]string{
 
 var domain = []string{
 	"storage", "provider/oidc", "provider/event", "provider/realm", "provider/keys", "provider/token", "provider/client",
-	"provider/user", "provider/session", "provider/consent", "provider/web", "provider/endpoint",
+	"provider/user", "provider/session", "provider/consent", "provider/standing", "provider/web", "provider/endpoint",
 }
 
 // only names foreign modules that just one part of the program may know.

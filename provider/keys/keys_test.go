@@ -105,7 +105,7 @@ func TestSign(t *testing.T) {
 			if err != nil || string(got) != payload || h.Alg != alg || h.Typ != "at+jwt" {
 				t.Errorf("Verify = %+v, %s, %v", h, got, err)
 			}
-			parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+			parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func TestHMAC(t *testing.T) {
 		t.Errorf("VerifyHMAC = %s, %v", got, err)
 	}
 	// O02: a compact JWS under a symmetric algorithm.
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.HS512})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.HS512})
 	if err != nil {
 		t.Fatal(err)
 	}

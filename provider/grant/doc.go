@@ -14,12 +14,15 @@
 // that writes nothing syncs nothing.
 //
 //	grant                          View  Update  records written         signatures
-//	authorization_code             1     1       code, session           access, ID, refresh (HMAC)
-//	refresh_token, single use      1     1       session                 access, ID, refresh (HMAC)
-//	refresh_token, else            1     1       session (seldom)        access, ID, refresh (HMAC)
-//	password                       2     1       session(s)              access, ID, refresh (HMAC); one argon2id
+//	authorization_code             1     1       code, session           access, ID, refresh
+//	refresh_token, single use      1     1       session                 access, ID, refresh
+//	refresh_token, else            1     1       session (seldom)        access, ID, refresh
+//	password                       2     1       session(s)              access, ID, refresh; one argon2id
 //	client_credentials             2     0       none                    access
-//	client_credentials, offline    2     1       session                 access, refresh (HMAC)
+//	client_credentials, offline    1     1       session                 access, ID, refresh
+//
+// The ID token is made only if openid was granted; the refresh token's signature
+// is an HMAC.
 //
 // The first View authenticates the client, so that wrong credentials never reach
 // the queue of writers. A signed client assertion adds an Update that remembers

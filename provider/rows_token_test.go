@@ -135,7 +135,7 @@ func TestO04_Introspection(t *testing.T) {
 			func() { w.edit(func(s *realm.Settings) { s.OfflineSessionIdle = 0 }) },
 		},
 		"max_expired": {
-			func() { w.edit(limited(0, time.Second)) },
+			func() { w.edit(limited(0, time.Second)); w.advance(time.Second) },
 			func() { w.edit(func(s *realm.Settings) { s.OfflineSessionMaxLimited = false }) },
 		},
 	}

@@ -80,7 +80,7 @@ func New(c Config) (*Provider, error) {
 	}
 	p.hasher = &user.Hasher{Random: p.config.Random}
 	var err error
-	if p.pages, err = web.New("/realms/"+c.Realm+"/resources", c.Realm); err != nil {
+	if p.pages, err = web.New(p.settings.Path()+"/resources", c.Realm); err != nil {
 		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
 	}
 	return p, nil
@@ -89,15 +89,13 @@ func New(c Config) (*Provider, error) {
 // Issuer identifier of the realm.
 func (p *Provider) Issuer() string { return p.settings.Issuer() }
 
-// Serves tells whether a path belongs to this realm.
+// metadata is where RFC 8414 §3.1 puts the document of an issuer, before its path.
+const metadata = "/.well-known/oauth-authorization-server"
+
+// Serves tells whether the path of a request belongs to this realm.
 func (p *Provider) Serves(path string) bool {
-	for _, base := range []string{"/realms/", "/.well-known/oauth-authorization-server/realms/"} {
-		if rest, ok := strings.CutPrefix(path, base); ok {
-			name, _, _ := strings.Cut(rest, "/")
-			return name == p.config.Realm
-		}
-	}
-	return false
+	base := p.settings.Path()
+	return path == base || strings.HasPrefix(path, base+"/") || path == metadata+base
 }
 
 // Start opens the realm's keys, making those that are missing, and lets the
@@ -142,15 +140,15 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	claims := &userinfo.Handler{Store: c.Store, Realm: c.Realm, Ring: ring, Now: c.Now, Log: c.Logger}
 	endSession := &logout.Handler{
 		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Browser: browser, Pages: p.pages,
-		Now: c.Now, Log: c.Logger, Events: c.Events,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
 	}
 
-	base := "/realms/" + c.Realm
+	base := p.settings.Path()
 	protocol := base + "/protocol/openid-connect/"
 	mux := http.NewServeMux()
 	mux.HandleFunc(base, documents.Summary)
 	mux.HandleFunc(base+"/.well-known/openid-configuration", documents.Configuration)
-	mux.HandleFunc("/.well-known/oauth-authorization-server"+base, documents.Configuration)
+	mux.HandleFunc(metadata+base, documents.Configuration)
 	mux.HandleFunc(protocol+"certs", documents.Keys)
 	mux.HandleFunc(protocol+"auth", authorization.Authorize)
 	mux.HandleFunc(base+"/login-actions/continue", authorization.Continue)

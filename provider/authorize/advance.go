@@ -44,7 +44,7 @@ func (h *Handler) advance(w http.ResponseWriter, r *http.Request, f *flow) {
 			break
 		}
 		if next == askLogin {
-			http.Redirect(w, r, h.action("authenticate", f), http.StatusSeeOther)
+			http.Redirect(w, r, f.settings.Action("authenticate", f.id), http.StatusSeeOther)
 			return
 		}
 		h.showConsent(w, r, f, granted.Scopes)
@@ -133,14 +133,10 @@ func (h *Handler) keep(w http.ResponseWriter, r *http.Request, f *flow) error {
 	})
 }
 
-func (h *Handler) action(name string, f *flow) string {
-	return "/realms/" + url.PathEscape(h.Realm) + "/login-actions/" + name + "?request=" + url.QueryEscape(f.id)
-}
-
 // showConsent asks for all that the client gets, not only for what is new.
 func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, granted oidc.Scopes) {
 	view := web.Consent{
-		Action: h.action("consent", f), CSRF: h.Browser.Proof(r, "consent:"+f.session.ID, f.id),
+		Action: f.settings.Action("consent", f.id), CSRF: h.Browser.Proof(r, consentStep(f, granted), f.id),
 		Client: name(f.client), User: f.user.Username,
 	}
 	for _, scope := range granted {
@@ -152,6 +148,11 @@ func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, g
 		}
 	}
 	h.Pages.Consent(w, r, view)
+}
+
+// consentStep names the answer to one page: by this person, about these scopes.
+func consentStep(f *flow, granted oidc.Scopes) string {
+	return "consent:" + f.session.ID + ":" + granted.String()
 }
 
 func name(c *client.Client) string {

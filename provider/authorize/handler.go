@@ -67,7 +67,7 @@ func (h *Handler) Authorize(w http.ResponseWriter, r *http.Request) {
 		// A POST from another site carries no cookie of ours: as a GET it does
 		// (OpenID Connect Core §3.1.2.1 wants both methods).
 		if params, err = endpoint.Form(w, r); err == nil {
-			http.Redirect(w, r, r.URL.Path+"?"+params.Encode(), http.StatusSeeOther)
+			endpoint.AsGet(w, params)
 			return
 		}
 	default:
@@ -138,13 +138,12 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 	if f.session == nil {
 		return f, nil // logged out meanwhile: the login comes first
 	}
-	if err := h.Browser.Proves(r, "consent:"+f.session.ID, f.id, form.Get("csrf")); err != nil {
-		return nil, err
-	}
 	granted, err := f.evaluate()
 	if err != nil {
-		h.refuse(w, r, f, err)
-		return nil, nil
+		return f, nil // a role was taken away meanwhile: advance says so
+	}
+	if err := h.Browser.Proves(r, consentStep(f, granted.Scopes), f.id, form.Get("csrf")); err != nil {
+		return nil, err
 	}
 	asked := f.ask(granted.Scopes)
 	if !form.Has("accept") {
@@ -162,6 +161,9 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 		}
 		// prompt=consent is answered.
 		kept, err := session.AuthorizationRequests.Get(tx, h.Realm, f.id)
+		if errors.Is(err, storage.ErrNotFound) {
+			return errEnded // answered twice
+		}
 		if err != nil {
 			return err
 		}
@@ -174,6 +176,8 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 	h.emit(r, f, event.GrantConsent, "")
 	return h.resume(r)
 }
+
+var errEnded = oidc.Errorf(oidc.CodeInvalidRequest, "this login has ended or began in another browser; go back to the application and begin again")
 
 // resume reads a kept request of this browser.
 func (h *Handler) resume(r *http.Request) (*flow, error) {
@@ -190,7 +194,7 @@ func (h *Handler) resume(r *http.Request) (*flow, error) {
 	})
 	switch {
 	case errors.Is(err, storage.ErrNotFound) || (err == nil && !h.Browser.Began(r, f.request)):
-		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "this login has ended or began in another browser; go back to the application and begin again")
+		return nil, errEnded
 	case err != nil:
 		return nil, err
 	case !f.client.Enabled:

@@ -109,6 +109,14 @@ func Redirect(w http.ResponseWriter, r *http.Request, pages Pages, t Target, par
 	w.WriteHeader(http.StatusSeeOther) // never 307, which would repeat a password (RFC 9700 §4.12)
 }
 
+// AsGet turns a POST into a GET of the same address: a POST from another site
+// carries no cookie of ours, a GET does (SameSite=Lax).
+func AsGet(w http.ResponseWriter, params url.Values) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Location", "?"+params.Encode())
+	w.WriteHeader(http.StatusSeeOther)
+}
+
 // RedirectError sends an error to the target.
 func RedirectError(w http.ResponseWriter, r *http.Request, log *slog.Logger, pages Pages, t Target, err error) {
 	e := protocol(r, log, err)

@@ -92,7 +92,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	h.Browser.SetLogin(w, cookie)
 	h.Log.InfoContext(r.Context(), "user logged in", "realm", h.Realm, "client", wait.client.ClientID, "session", sid)
-	http.Redirect(w, r, h.action("continue", wait.id), http.StatusSeeOther)
+	http.Redirect(w, r, wait.settings.Action("continue", wait.id), http.StatusSeeOther)
 	return nil
 }
 
@@ -199,13 +199,9 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, wait *waiting, na
 		application = wait.client.ClientID
 	}
 	h.Pages.Login(w, r, web.Login{
-		Action: h.action("authenticate", wait.id), CSRF: h.Browser.Proof(r, "login", wait.id),
+		Action: wait.settings.Action("authenticate", wait.id), CSRF: h.Browser.Proof(r, "login", wait.id),
 		Client: application, Username: name, Problem: problem,
 	})
-}
-
-func (h *Handler) action(name, id string) string {
-	return "/realms/" + url.PathEscape(h.Realm) + "/login-actions/" + name + "?request=" + url.QueryEscape(id)
 }
 
 func (h *Handler) emit(r *http.Request, wait *waiting, kind event.Type, name, reason string) {

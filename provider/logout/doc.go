@@ -6,8 +6,9 @@
 //	POST      /login-actions/logout                            the confirmation
 //
 // A browser is logged out without a question only if id_token_hint proves that
-// the application knows its session; then alone it is sent back. Offline
-// sessions live on (O31).
+// the application knows its session. It is sent back to a registered address of
+// the client that such a hint names, or whose logout the user has confirmed.
+// Offline sessions live on (O31).
 //
 // It does not own revocation (provider/revoke) nor what ends with a user session
 // (provider/session).

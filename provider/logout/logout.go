@@ -3,9 +3,11 @@ package logout
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/client"
@@ -31,6 +33,7 @@ type Handler struct {
 	Browser session.Browser
 	Pages   *web.Pages
 	Now     func() time.Time
+	Random  io.Reader
 	Log     *slog.Logger
 	Events  event.Sink
 }
@@ -41,9 +44,12 @@ type request struct {
 	session  *session.UserSession // nil: nobody is logged in
 	user     *user.User
 	hint     *token.ID // nil without a valid one
-	redirect string    // "" unless it is registered for the client of the hint
+	redirect string    // "" unless it is registered for the client that asks
 	state    string
 }
+
+// parameters of a logout, as the confirmation carries them on.
+var parameters = []string{"client_id", "id_token_hint", "post_logout_redirect_uri", "state"}
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var params url.Values
@@ -53,13 +59,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		params, err = endpoint.Query(r)
 	case http.MethodPost:
 		params, err = endpoint.Form(w, r)
-		if err == nil && params.Has("refresh_token") {
+		switch {
+		case err != nil:
+		case params.Has("refresh_token"):
 			if err := h.byToken(r, params); err != nil {
 				endpoint.Error(w, r, h.Log, err)
 				return
 			}
 			w.Header().Set("Cache-Control", "no-store")
 			w.WriteHeader(http.StatusNoContent)
+			return
+		default:
+			// A POST from another site carries no cookie of ours: as a GET it does.
+			endpoint.AsGet(w, params)
 			return
 		}
 	default:
@@ -76,20 +88,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case req.session == nil:
-		h.leave(w, r, req)
+		h.leave(w, r, req, false)
 	case req.hint != nil && req.hint.Session == req.session.ID:
 		if err := h.end(w, r, req); err != nil {
 			endpoint.Page(w, r, h.Log, h.Pages, err)
 			return
 		}
-		h.leave(w, r, req)
+		h.leave(w, r, req, false)
 	default:
 		// Anybody can link here: the user decides.
-		h.Browser.Flow(w, r, nil)
-		h.Pages.Logout(w, r, web.Logout{
-			Action: "/realms/" + url.PathEscape(h.Realm) + "/login-actions/logout",
+		h.Browser.Flow(w, r, h.Random)
+		view := web.Logout{
+			Action: req.settings.Action("logout", ""),
 			CSRF:   h.Browser.Proof(r, "logout", req.session.ID), User: req.user.Username,
-		})
+		}
+		for _, name := range parameters {
+			if params.Has(name) {
+				view.Fields = append(view.Fields, web.Field{Name: name, Value: params.Get(name)})
+			}
+		}
+		h.Pages.Logout(w, r, view)
 	}
 }
 
@@ -101,18 +119,19 @@ func (h *Handler) Confirm(w http.ResponseWriter, r *http.Request) {
 	form, err := endpoint.Form(w, r)
 	var req *request
 	if err == nil {
-		req, err = h.read(r, url.Values{})
+		req, err = h.read(r, form)
 	}
+	confirmed := false
 	if err == nil && req.session != nil {
 		if err = h.Browser.Proves(r, "logout", req.session.ID, form.Get("csrf")); err == nil {
-			err = h.end(w, r, req)
+			confirmed, err = true, h.end(w, r, req)
 		}
 	}
 	if err != nil {
 		endpoint.Page(w, r, h.Log, h.Pages, err)
 		return
 	}
-	h.leave(w, r, req)
+	h.leave(w, r, req, confirmed)
 }
 
 // read judges the parameters of a logout. An id_token_hint that is not ours
@@ -127,21 +146,21 @@ func (h *Handler) read(r *http.Request, params url.Values) (*request, error) {
 		if req.session, req.user, err = standing.LoggedIn(tx, req.settings, h.Browser.Login(r), h.Now()); err != nil {
 			return err
 		}
-		hint, err := token.OpenIDHint(h.Ring, req.settings.Issuer(), params.Get("id_token_hint"))
-		if err != nil {
-			return nil
+		named := params.Get("client_id")
+		if hint, err := token.OpenIDHint(h.Ring, req.settings.Issuer(), params.Get("id_token_hint")); err == nil {
+			if named != "" && named != hint.ClientID {
+				return oidc.Errorf(oidc.CodeInvalidRequest, "client_id is not the client of id_token_hint")
+			}
+			req.hint, named = &hint, hint.ClientID
 		}
-		c, err := client.ByName(tx, h.Realm, hint.ClientID)
+		c, err := client.ByName(tx, h.Realm, named)
 		if errors.Is(err, storage.ErrNotFound) {
+			req.hint = nil
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if named := params.Get("client_id"); named != "" && named != hint.ClientID {
-			return oidc.Errorf(oidc.CodeInvalidRequest, "client_id is not the client of id_token_hint")
-		}
-		req.hint = &hint
 		if uri := params.Get("post_logout_redirect_uri"); uri != "" {
 			if !client.MatchPostLogout(c, uri) {
 				return oidc.Errorf(oidc.CodeInvalidRequest, "post_logout_redirect_uri is not registered for this application")
@@ -167,25 +186,25 @@ func (h *Handler) end(w http.ResponseWriter, r *http.Request, req *request) erro
 	return nil
 }
 
-// leave sends the browser back to the application, if it was proven, or tells
-// that it is done.
-func (h *Handler) leave(w http.ResponseWriter, r *http.Request, req *request) {
-	if req.redirect == "" {
+// leave sends the browser back to the application, if a hint proves it or the
+// user confirmed its logout, or tells that it is done.
+func (h *Handler) leave(w http.ResponseWriter, r *http.Request, req *request, confirmed bool) {
+	if req.redirect == "" || (req.hint == nil && !confirmed) {
 		h.Pages.LoggedOut(w, r)
 		return
 	}
-	u, err := url.Parse(req.redirect)
-	if err != nil {
-		h.Pages.LoggedOut(w, r)
-		return
-	}
+	to := req.redirect
 	if req.state != "" {
-		q := u.Query()
-		q.Set("state", req.state)
-		u.RawQuery = q.Encode()
+		sep := "?"
+		if strings.Contains(to, "?") {
+			sep = "&"
+		}
+		to += sep + url.Values{"state": {req.state}}.Encode()
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, u.String(), http.StatusSeeOther)
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusSeeOther)
 }
 
 // byToken ends the session behind a refresh or offline token, as Keycloak does

@@ -102,15 +102,38 @@ func (s Settings) Resolve() Settings {
 // Issuer identifier of the realm.
 func (s Settings) Issuer() string { return s.URL + "/realms/" + s.Name }
 
+// Path of the issuer, as it stands in a browser's address: /realms/demo, below
+// the path of URL if that has one.
+func (s Settings) Path() string {
+	u, err := url.Parse(s.Issuer())
+	if err != nil {
+		return "/realms/" + url.PathEscape(s.Name) // Validate refuses such a URL
+	}
+	return u.EscapedPath()
+}
+
+// Action returns the path of a step of the browser's login, by its name and the
+// id of the request that waits; "" for none.
+func (s Settings) Action(step, request string) string {
+	path := s.Path() + "/login-actions/" + step
+	if request != "" {
+		path += "?request=" + url.QueryEscape(request)
+	}
+	return path
+}
+
 // Endpoint returns the address of one of the realm's protocol endpoints, e.g.
 // "token" or "auth".
 func (s Settings) Endpoint(name string) string {
 	return s.Issuer() + "/protocol/openid-connect/" + name
 }
 
+// nameChars of a realm: its name is part of paths, keys and routing patterns.
+const nameChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
 // Validate reports the first setting that cannot work.
 func (s Settings) Validate() error {
-	if s.Name == "" || strings.ContainsAny(s.Name, "/?#% \t\n") {
+	if s.Name == "" || strings.ContainsFunc(s.Name, func(c rune) bool { return !strings.ContainsRune(nameChars, c) }) {
 		return fmt.Errorf("realm name %q: want letters, digits, - and _", s.Name)
 	}
 	u, err := url.Parse(s.URL)

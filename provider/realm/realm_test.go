@@ -20,6 +20,7 @@ func TestValidate(t *testing.T) {
 		{"below a path", realm.Settings{Name: "demo", URL: "https://example.com/auth"}, true},
 		{"no name", realm.Settings{URL: "http://localhost:8080"}, false},
 		{"a name that is a path", realm.Settings{Name: "a/b", URL: "http://localhost:8080"}, false},
+		{"a name that is a pattern", realm.Settings{Name: "a{b}", URL: "http://localhost:8080"}, false},
 		{"no url", realm.Settings{Name: "demo"}, false},
 		{"trailing slash", realm.Settings{Name: "demo", URL: "http://localhost:8080/"}, false},
 		{"another scheme", realm.Settings{Name: "demo", URL: "ftp://localhost"}, false},

@@ -117,17 +117,12 @@ type Login struct {
 	Client   string // name of the application that asks
 	Username string // filled in beforehand
 	Problem  string // why the last attempt failed, "" for none
-	// Locked fills the name in for good: the same person has to log in again.
-	Locked bool
 }
 
-// Login shows the login form.
+// Login shows the login form; after a failed attempt too with 200: 401 would
+// need a challenge that browsers do not know (RFC 9110 §15.5.2).
 func (p *Pages) Login(w http.ResponseWriter, r *http.Request, v Login) {
-	status := http.StatusOK
-	if v.Problem != "" {
-		status = http.StatusUnauthorized
-	}
-	p.render(w, r, status, "login", "Log in", "", v)
+	p.render(w, r, http.StatusOK, "login", "Log in", "", v)
 }
 
 // Consent is the view of the consent page.
@@ -151,6 +146,8 @@ type Logout struct {
 	Action string
 	CSRF   string
 	User   string
+	// Parameters of the request, to go on with once it is confirmed.
+	Fields []Field
 }
 
 // Logout asks whether to log out.
@@ -177,20 +174,27 @@ func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, code, 
 	case status >= 500:
 		heading = "Something went wrong on our side"
 	}
-	if description != "" {
-		description = strings.ToUpper(description[:1]) + description[1:]
-		if !strings.HasSuffix(description, ".") {
-			description += "."
-		}
-	}
-	p.render(w, r, status, "error", heading, "", failure{heading, description, code, id})
+	p.render(w, r, status, "error", heading, "", failure{heading, sentence(description), code, id})
 }
 
-type field struct{ Name, Value string }
+// sentence makes one of a description as errors have it. The name of a
+// parameter stays as it is.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	if first, _, _ := strings.Cut(s, " "); !strings.Contains(first, "_") {
+		s = strings.ToUpper(s[:1]) + s[1:]
+	}
+	return strings.TrimSuffix(s, ".") + "."
+}
+
+// Field is a hidden field of a form.
+type Field struct{ Name, Value string }
 
 type formPost struct {
 	Action string
-	Fields []field
+	Fields []Field
 	Script template.JS
 }
 
@@ -200,9 +204,9 @@ func (p *Pages) FormPost(w http.ResponseWriter, r *http.Request, uri string, par
 	v := formPost{Action: uri, Script: template.JS(autoSubmit)}
 	for name, values := range params {
 		for _, value := range values {
-			v.Fields = append(v.Fields, field{name, value})
+			v.Fields = append(v.Fields, Field{name, value})
 		}
 	}
-	slices.SortFunc(v.Fields, func(a, b field) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(v.Fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
 	p.render(w, r, http.StatusOK, "formpost", "One moment", autoSubmit, v)
 }

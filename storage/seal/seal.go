@@ -210,7 +210,7 @@ func Check(ctx context.Context, s *storage.Store, k *Keyset) error {
 	case err != nil:
 		return fmt.Errorf("checking sealing key: %w", err)
 	case have != want:
-		return fmt.Errorf("checking sealing key: the store has fingerprint %s, the key %s: %w", have, want, ErrForeignKey)
+		return fmt.Errorf("checking sealing key: the store has fingerprint %s, the key %s; give the key that the store was made with, or choose another store: %w", have, want, ErrForeignKey)
 	}
 	return nil
 }

@@ -1,16 +1,30 @@
 package storagetest
 
 import (
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/badger"
+	"github.com/nightlatch/nightlatch/storage/seal"
 )
 
 // New returns a store in memory that judges expiry by now (nil: time.Now) and
-// ends with the test.
+// ends with the test. STORAGETEST_FLAKY=3 in the environment makes every third
+// commit of it conflict, so that any package's tests can be run that way.
 func New(t testing.TB, now func() time.Time) *storage.Store {
+	t.Helper()
+	var b storage.Backend = Memory(t)
+	if every, err := strconv.Atoi(os.Getenv("STORAGETEST_FLAKY")); err == nil && every > 1 {
+		b = Flaky(b, every)
+	}
+	return storage.New(storage.Config{Backend: b, Now: now})
+}
+
+// Memory returns a backend in memory that ends with the test.
+func Memory(t testing.TB) storage.Backend {
 	t.Helper()
 	b, err := badger.Open(badger.Options{InMemory: true})
 	if err != nil {
@@ -21,5 +35,15 @@ func New(t testing.TB, now func() time.Time) *storage.Store {
 			t.Errorf("closing the store in memory: %v", err)
 		}
 	})
-	return storage.New(storage.Config{Backend: b, Now: now})
+	return b
+}
+
+// Keyset returns fresh sealing keys.
+func Keyset(t testing.TB) *seal.Keyset {
+	t.Helper()
+	k, err := seal.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }

@@ -1,0 +1,27 @@
+package badger_test
+
+import (
+	"testing"
+
+	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/badger"
+	"github.com/nightlatch/nightlatch/storage/storagetest"
+)
+
+func TestContract(t *testing.T) {
+	for name, o := range map[string]badger.Options{"Disk": {}, "Memory": {InMemory: true}} {
+		t.Run(name, func(t *testing.T) {
+			storagetest.Run(t, func(t *testing.T) storage.Backend {
+				if !o.InMemory {
+					o.Dir = t.TempDir()
+				}
+				b, err := badger.Open(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = b.Close() })
+				return b
+			})
+		})
+	}
+}

@@ -1,0 +1,220 @@
+package adapter
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/nightlatch/nightlatch/adapter/session"
+	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Own paths of a site.
+const (
+	Prefix        = "/.nightlatch/"
+	callbackPath  = Prefix + "callback"
+	logoutPath    = Prefix + "logout"
+	loggedOutPath = Prefix + "logged-out"
+	resumePath    = Prefix + "resume"
+	userinfoPath  = Prefix + "userinfo"
+	stylePath     = Prefix + "style.css"
+)
+
+// CallbackURL is the redirect URI of a site, LoggedOutURL its post logout
+// redirect URI: what has to be registered at the provider.
+func CallbackURL(site *url.URL) string  { return site.String() + callbackPath }
+func LoggedOutURL(site *url.URL) string { return site.String() + loggedOutPath }
+
+// Grants keeps what a login brings for background jobs; *vault.Vault does.
+type Grants interface {
+	// Save has the offline token sealed and on disk before it returns.
+	Save(ctx context.Context, l vault.Login) error
+	// Has tells whether a working grant holds all the scopes.
+	Has(ctx context.Context, provider, client, sub string, scopes []string) (bool, error)
+}
+
+// Provider is the OpenID Provider of a site.
+type Provider struct {
+	Name         string
+	Issuer       string
+	ClientID     string
+	ClientSecret string // "": a public client
+	// HTTPClient reaches the provider; for a realm of the same process without
+	// a network. Defaults to http.DefaultClient with a timeout of 10 s.
+	HTTPClient *http.Client
+	Local      bool // a realm of the same process
+	// AuthParams are added to the authorization request of an offline path, for
+	// a provider without offline_access.
+	AuthParams map[string]string
+	// Algorithms of its tokens; default: those of its discovery document.
+	Algorithms []string
+}
+
+// Offline is what a path asks of background access.
+type Offline struct {
+	Required bool // a grant is required here
+	Optional bool // or asked for once, and done without
+}
+
+// Config of a RelyingParty.
+type Config struct {
+	Site     *url.URL // the site's public URL without a path; no header can change it
+	Provider Provider
+	// RequestScopes is what ?scope= may ask for besides offline_access.
+	RequestScopes []string
+	// JobScopes returns the scopes of all jobs of this provider and site.
+	JobScopes      func() []string
+	BearerAudience []string
+
+	Public  func(*http.Request) bool
+	Offline func(*http.Request) Offline
+	// Allow judges who may come in; nil: everybody who logs in.
+	Allow func(session.Identity) bool
+	// Apply is called with the identity, nobody's when anonymous, before the
+	// app gets the request: headers and placeholders are set there.
+	Apply func(*http.Request, session.Identity)
+	// OriginalURL is what the browser asked for, before rewrites. Default: r.URL.
+	OriginalURL func(*http.Request) *url.URL
+
+	SessionIdle    time.Duration // default 30 m
+	SessionMax     time.Duration // default 10 h
+	SessionRecheck time.Duration // age of claims; default 5 m
+
+	Store  *storage.Store
+	Sealer storage.Sealer
+	Grants Grants
+
+	Now    func() time.Time
+	Random io.Reader
+	Log    *slog.Logger
+	// Events is told login, login_failed, logout, refused. Never a secret.
+	Events func(name string, data map[string]any)
+}
+
+// RelyingParty guards one site. It is safe for concurrent use.
+type RelyingParty struct {
+	config   Config
+	sessions *session.Store
+	suffix   string // of cookie names: ports do not separate cookies
+	secure   bool
+
+	metadata metadata
+	bearers  bearers
+	rechecks singleflight.Group
+	paths    sync.Map // return-to values under storage keys; see flow.go
+}
+
+// New checks the config. It does no I/O.
+func New(c Config) (*RelyingParty, error) {
+	switch {
+	case c.Site == nil || (c.Site.Scheme != "http" && c.Site.Scheme != "https") || c.Site.Host == "":
+		return nil, errors.New("site must be an http or https URL with a host")
+	case c.Site.Path != "" || c.Site.RawQuery != "" || c.Site.Fragment != "" || c.Site.User != nil:
+		return nil, fmt.Errorf("site %s must have no path, query or user", c.Site)
+	case c.Provider.Issuer == "" || c.Provider.ClientID == "":
+		return nil, fmt.Errorf("provider of site %s needs an issuer and a client id", c.Site)
+	case c.Store == nil || c.Sealer == nil || c.Grants == nil:
+		return nil, fmt.Errorf("site %s needs a store, a sealer and grants", c.Site)
+	}
+	defaultTo(&c.SessionIdle, 30*time.Minute)
+	defaultTo(&c.SessionMax, 10*time.Hour)
+	defaultTo(&c.SessionRecheck, 5*time.Minute)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Events == nil {
+		c.Events = func(string, map[string]any) {}
+	}
+	if c.Public == nil {
+		c.Public = func(*http.Request) bool { return false }
+	}
+	if c.Offline == nil {
+		c.Offline = func(*http.Request) Offline { return Offline{} }
+	}
+	if c.JobScopes == nil {
+		c.JobScopes = func() []string { return nil }
+	}
+	if c.Apply == nil {
+		c.Apply = func(*http.Request, session.Identity) {}
+	}
+	if c.OriginalURL == nil {
+		c.OriginalURL = func(r *http.Request) *url.URL { return r.URL }
+	}
+	if c.Provider.HTTPClient == nil {
+		c.Provider.HTTPClient = &http.Client{Timeout: 10 * time.Second}
+	}
+	sum := sha256.Sum256([]byte(c.Site.String()))
+	rp := &RelyingParty{
+		config: c, suffix: hex.EncodeToString(sum[:4]), secure: c.Site.Scheme == "https",
+		sessions: session.NewStore(session.Config{
+			Store: c.Store, Sealer: c.Sealer, Site: c.Site.String(), Idle: c.SessionIdle, Max: c.SessionMax,
+			Now: c.Now, Random: c.Random, Log: c.Log,
+		}),
+	}
+	return rp, nil
+}
+
+func defaultTo(d *time.Duration, def time.Duration) {
+	if *d <= 0 {
+		*d = def
+	}
+}
+
+// EndSubject ends the sessions and cached tokens of a subject at once, EndSession
+// those of one session at the provider. The gateway calls them when the realm
+// of the same process says so.
+func (rp *RelyingParty) EndSubject(ctx context.Context, sub string) error {
+	rp.bearers.refuse("sub", sub, rp.config.Now())
+	return rp.sessions.EndSubject(ctx, rp.config.Provider.Name, sub)
+}
+
+// EndSession is about a sid: a user session, or the offline session of tokens.
+func (rp *RelyingParty) EndSession(ctx context.Context, sid string) error {
+	rp.bearers.refuse("sid", sid, rp.config.Now())
+	return rp.sessions.EndProviderSession(ctx, rp.config.Provider.Name, sid)
+}
+
+// sweepEvery is how long an ended session stays in the store at the most.
+const sweepEvery = time.Minute
+
+// Run keeps the sessions tidy and hears of other nodes, until ctx ends.
+func (rp *RelyingParty) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		if err := rp.sessions.Watch(ctx); err != nil && ctx.Err() == nil {
+			rp.config.Log.Error("watching sessions", "site", rp.config.Site.String(), "err", err)
+		}
+	})
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := rp.sessions.Sweep(ctx); err != nil && ctx.Err() == nil {
+				rp.config.Log.Error("sweeping sessions", "site", rp.config.Site.String(), "err", err)
+			}
+			rp.bearers.sweep(rp.config.Now())
+		}
+	}
+}

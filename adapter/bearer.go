@@ -1,0 +1,234 @@
+package adapter
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nightlatch/nightlatch/adapter/session"
+)
+
+// bearerToken returns the token of an Authorization header (RFC 6750 §2.1). Other
+// schemes are the app's.
+func bearerToken(r *http.Request) (string, bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	return strings.TrimSpace(token), true
+}
+
+// serveBearer lets a program in with an access token of the provider that is
+// meant for this site. The verified result is cached until the token expires.
+func (rp *RelyingParty) serveBearer(w http.ResponseWriter, r *http.Request, next http.Handler, raw string) {
+	id, err := rp.verifyBearer(r.Context(), raw)
+	var away *providerAway
+	switch {
+	case err == nil && (rp.config.Allow == nil || rp.config.Allow(id)):
+		rp.forward(w, r, next, id, false)
+	case err == nil:
+		rp.answer(w, http.StatusForbidden, map[string]string{"error": "access_denied", "error_description": "this account may not use this site"})
+	case rp.config.Public(r):
+		rp.forward(w, r, next, session.Identity{}, false) // the app's own token, perhaps
+	case errors.As(err, &away):
+		rp.unavailable(w, r, err)
+	default:
+		rp.config.Log.DebugContext(r.Context(), "bearer token refused", "site", rp.config.Site.String(), "err", err)
+		rp.challenge(w, "invalid_token", "the access token is not valid for this site")
+	}
+}
+
+// providerAway: the token could not be judged.
+type providerAway struct{ error }
+
+func (e *providerAway) Unwrap() error { return e.error }
+
+// bearers caches verified tokens by their hash, and remembers which subjects and
+// sessions were ended: their tokens are refused although they verify.
+type bearers struct {
+	mu    sync.Mutex
+	known map[[32]byte]verified
+	ended map[string]time.Time // "sub/…" or "sid/…" → when
+}
+
+type verified struct {
+	id      session.Identity
+	keys    []string // what may end it
+	issued  time.Time
+	expires time.Time
+}
+
+// maxBearers bounds the cache.
+const maxBearers = 50_000
+
+func (rp *RelyingParty) verifyBearer(ctx context.Context, raw string) (session.Identity, error) {
+	if len(raw) == 0 || len(raw) > 16<<10 {
+		return session.Identity{}, errors.New("token is empty or too long")
+	}
+	key := sha256.Sum256([]byte(raw))
+	now := rp.config.Now()
+	v, ok := rp.bearers.get(key, now)
+	if !ok {
+		var err error
+		if v, err = rp.openBearer(ctx, raw); err != nil {
+			return session.Identity{}, err
+		}
+		rp.bearers.put(key, v)
+	}
+	if rp.bearers.isEnded(v) {
+		return session.Identity{}, errors.New("what stood behind the token has ended")
+	}
+	return v.id, nil
+}
+
+// openBearer verifies a token that was not seen before.
+func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, error) {
+	header, claims, err := peek(raw)
+	if err != nil {
+		return verified{}, err
+	}
+	if err := accessTokenForm(header, claims); err != nil {
+		return verified{}, err
+	}
+	d, err := rp.discover(ctx)
+	if err != nil {
+		return verified{}, &providerAway{err}
+	}
+	token, err := d.access.Verify(rp.clientContext(ctx), raw)
+	if err != nil {
+		return verified{}, err
+	}
+	accepted := append([]string{rp.config.Site.String(), rp.config.Provider.ClientID}, rp.config.BearerAudience...)
+	if !slices.ContainsFunc(token.Audience, func(a string) bool { return slices.Contains(accepted, strings.TrimSuffix(a, "/")) }) {
+		return verified{}, errors.New("token is meant for another audience")
+	}
+	if token.Subject == "" {
+		return verified{}, errors.New("token has no sub")
+	}
+	id := session.FromClaims(rp.config.Provider.Name, claims)
+	v := verified{id: id, issued: token.IssuedAt, expires: token.Expiry, keys: []string{"sub/" + token.Subject}}
+	if ms, ok := claims["iat_ms"].(float64); ok {
+		v.issued = time.UnixMilli(int64(ms))
+	}
+	for _, name := range []string{"sid", "offline_session"} {
+		if s, _ := claims[name].(string); s != "" {
+			v.keys = append(v.keys, "sid/"+s)
+		}
+	}
+	// The browser session that an offline token was born in may end without it.
+	if offline, _ := claims["offline_session"].(string); offline != "" {
+		v.keys = []string{"sub/" + token.Subject, "sid/" + offline}
+		v.id.Offline = true
+	}
+	return v, nil
+}
+
+// peek reads a JWT without trusting it: only its form is judged by what it says.
+func peek(raw string) (header, claims map[string]any, err error) {
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return nil, nil, errors.New("token is no compact JWS")
+	}
+	for i, into := range []*map[string]any{&header, &claims} {
+		part, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err == nil {
+			err = json.Unmarshal(part, into)
+		}
+		if err != nil {
+			return nil, nil, errors.New("token is no compact JWS")
+		}
+	}
+	return header, claims, nil
+}
+
+// accessTokenForm refuses ID, refresh, offline and logout tokens, which the same
+// keys sign: it wants RFC 9068's header, or Keycloak's claim, or at least a scope
+// without the marks of an ID token.
+func accessTokenForm(header, claims map[string]any) error {
+	typ, _ := header["typ"].(string)
+	kind, kinded := claims["typ"].(string)
+	_, nonce := claims["nonce"]
+	_, atHash := claims["at_hash"]
+	_, events := claims["events"]
+	_, scope := claims["scope"]
+	_, scp := claims["scp"]
+	switch {
+	case events, nonce, atHash, kinded && kind != "Bearer":
+		return errors.New("token is no access token")
+	case strings.EqualFold(typ, "at+jwt"), strings.EqualFold(typ, "application/at+jwt"), kinded, scope, scp:
+		return nil
+	}
+	return errors.New("token is no access token")
+}
+
+func (b *bearers) get(key [32]byte, now time.Time) (verified, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v, ok := b.known[key]
+	if ok && !now.Before(v.expires) {
+		delete(b.known, key)
+		return verified{}, false
+	}
+	return v, ok
+}
+
+func (b *bearers) put(key [32]byte, v verified) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.known == nil {
+		b.known = map[[32]byte]verified{}
+	}
+	if len(b.known) >= maxBearers {
+		for k := range b.known {
+			delete(b.known, k)
+			break
+		}
+	}
+	b.known[key] = v
+}
+
+// refuse ends all tokens of a subject or session that were issued until now.
+func (b *bearers) refuse(kind, value string, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended == nil {
+		b.ended = map[string]time.Time{}
+	}
+	b.ended[kind+"/"+value] = now
+}
+
+func (b *bearers) isEnded(v verified) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, key := range v.keys {
+		if at, ok := b.ended[key]; ok && !v.issued.After(at) {
+			return true
+		}
+	}
+	return false
+}
+
+// endedFor is how long an end is remembered: longer than any access token lives.
+const endedFor = 24 * time.Hour
+
+func (b *bearers) sweep(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, v := range b.known {
+		if !now.Before(v.expires) {
+			delete(b.known, key)
+		}
+	}
+	for key, at := range b.ended {
+		if now.Sub(at) > endedFor {
+			delete(b.ended, key)
+		}
+	}
+}

@@ -1,0 +1,305 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// Record is one browser session. Records are never changed in place: whoever
+// holds one may read it without a lock.
+type Record struct {
+	Identity Identity  `json:"identity"`
+	Created  time.Time `json:"created"`
+	LastSeen time.Time `json:"last_seen"`
+	// Checked is when the provider last vouched for the claims.
+	Checked time.Time `json:"checked"`
+	// ProviderSession is the sid of the ID token.
+	ProviderSession string `json:"provider_session,omitempty"`
+	IDToken         string `json:"id_token,omitempty"` // hint for the provider's logout
+	// RefreshToken is the session's own, never an offline token.
+	RefreshToken string `json:"refresh_token,omitempty"`
+	// Refused is why there is no background access, "" if nobody refused it;
+	// Without tells that the person chose to go on without.
+	Refused string `json:"refused,omitempty"`
+	Without bool   `json:"without,omitempty"`
+}
+
+// Config of a Store.
+type Config struct {
+	Store  *storage.Store
+	Sealer storage.Sealer
+	Site   string // scope of the records
+	// Idle and Max end a session unused and at the latest.
+	Idle, Max time.Duration
+	Now       func() time.Time
+	Random    io.Reader
+	Log       *slog.Logger
+}
+
+// Store keeps the sessions of one site.
+type Store struct {
+	config Config
+	table  storage.Table[Record]
+
+	mu    sync.Mutex
+	cache map[string]*Record // by hash
+}
+
+// maxCached bounds the cache; beyond it any other entry goes, to be read again.
+const maxCached = 100_000
+
+// NewStore makes a Store. It does no I/O.
+func NewStore(c Config) *Store {
+	return &Store{config: c, cache: map[string]*Record{}, table: storage.Table[Record]{
+		Name: "browser_session", Sealer: c.Sealer,
+		Indexes: map[string]storage.Index[Record]{
+			"sub": {Counted: true, Values: func(r *Record) []string { return []string{r.Identity.Provider + "/" + r.Identity.Subject} }},
+			"sid": {Values: func(r *Record) []string {
+				if r.ProviderSession == "" {
+					return nil
+				}
+				return []string{r.Identity.Provider + "/" + r.ProviderSession}
+			}},
+			"created": {Values: func(r *Record) []string { return []string{r.Created.UTC().Format(time.RFC3339)} }},
+		},
+	}}
+}
+
+func hash(cookie string) string {
+	sum := sha256.Sum256([]byte(cookie))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// Create writes a new session, synced, and returns the value of its cookie: 256
+// random bits. The session of the former cookie, if any, ends with the same
+// commit.
+func (s *Store) Create(ctx context.Context, r Record, former string) (cookie string, err error) {
+	random := s.config.Random
+	if random == nil {
+		random = rand.Reader
+	}
+	var raw [32]byte
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
+		return "", fmt.Errorf("making session id: %w", err)
+	}
+	cookie = base64.RawURLEncoding.EncodeToString(raw[:])
+	now := s.config.Now().UTC()
+	r.Created, r.LastSeen, r.Checked = now, now, now
+	err = s.config.Store.Update(ctx, func(tx storage.Tx) error {
+		if former != "" {
+			if err := s.table.Delete(tx, s.config.Site, hash(former)); err != nil {
+				return err
+			}
+		}
+		return s.table.Put(tx, s.config.Site, hash(cookie), &r)
+	})
+	if err != nil {
+		return "", fmt.Errorf("writing session: %w", err)
+	}
+	s.forget(hash(former))
+	s.remember(hash(cookie), &r)
+	return cookie, nil
+}
+
+// Get returns the session of a cookie, nil without one that lives. A session
+// that is cached costs no storage access, but for a write when LastSeen has
+// moved by a tenth of the idle limit.
+func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
+	if len(cookie) != 43 {
+		return nil, nil
+	}
+	id := hash(cookie)
+	now := s.config.Now().UTC()
+	s.mu.Lock()
+	r := s.cache[id]
+	s.mu.Unlock()
+	if r == nil {
+		err := s.config.Store.View(ctx, func(tx storage.Tx) error {
+			var err error
+			r, err = s.table.Get(tx, s.config.Site, id)
+			return err
+		})
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading session: %w", err)
+		}
+		s.remember(id, r)
+	}
+	if ended(r, s.config.Idle, s.config.Max, now) {
+		return nil, nil
+	}
+	if now.Sub(r.LastSeen) > s.config.Idle/10 {
+		seen := *r
+		seen.LastSeen = now
+		// At once in memory, so that only one request writes.
+		s.remember(id, &seen)
+		if _, err := s.Change(context.WithoutCancel(ctx), cookie, func(r *Record) { r.LastSeen = now }); err != nil {
+			s.config.Log.WarnContext(ctx, "noting the use of a session", "err", err)
+		}
+		r = &seen
+	}
+	return r, nil
+}
+
+func ended(r *Record, idle, maximum time.Duration, now time.Time) bool {
+	return !now.Before(r.LastSeen.Add(idle)) || !now.Before(r.Created.Add(maximum))
+}
+
+// Change writes a changed copy of a session and returns it, nil if the session
+// has ended meanwhile.
+func (s *Store) Change(ctx context.Context, cookie string, change func(*Record)) (*Record, error) {
+	id := hash(cookie)
+	var out *Record
+	err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
+		out = nil
+		r, err := s.table.Get(tx, s.config.Site, id)
+		if err != nil {
+			return err
+		}
+		change(r)
+		out = r
+		return s.table.Put(tx, s.config.Site, id, r)
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		s.forget(id)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing session: %w", err)
+	}
+	s.remember(id, out)
+	return out, nil
+}
+
+// End ends the session of a cookie.
+func (s *Store) End(ctx context.Context, cookie string) error {
+	id := hash(cookie)
+	s.forget(id)
+	err := s.config.Store.Update(ctx, func(tx storage.Tx) error { return s.table.Delete(tx, s.config.Site, id) })
+	if err != nil {
+		return fmt.Errorf("ending session: %w", err)
+	}
+	return nil
+}
+
+// EndSubject ends all sessions of a subject at a provider, EndProviderSession
+// those that were born in one provider session.
+func (s *Store) EndSubject(ctx context.Context, provider, sub string) error {
+	return s.endBy(ctx, "sub", provider+"/"+sub)
+}
+
+// EndProviderSession ends the sessions that a provider's session stands behind.
+func (s *Store) EndProviderSession(ctx context.Context, provider, sid string) error {
+	return s.endBy(ctx, "sid", provider+"/"+sid)
+}
+
+func (s *Store) endBy(ctx context.Context, index, value string) error {
+	const batch = 200
+	for {
+		var ids []string
+		err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
+			var err error
+			if ids, err = s.table.IDsBy(tx, s.config.Site, index, value, "", batch); err != nil {
+				return err
+			}
+			for _, id := range ids {
+				if err := s.table.Delete(tx, s.config.Site, id); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("ending sessions: %w", err)
+		}
+		for _, id := range ids {
+			s.forget(id)
+		}
+		if len(ids) < batch {
+			return nil
+		}
+	}
+}
+
+// Sweep deletes sessions whose time is over by the limits of now.
+func (s *Store) Sweep(ctx context.Context) error {
+	const batch = 200
+	now := s.config.Now().UTC()
+	after := storage.Entry{}
+	for {
+		var entries []storage.Entry
+		var gone []string
+		err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
+			gone = nil
+			var err error
+			entries, err = s.table.Between(tx, s.config.Site, "created", after, now.Add(-s.config.Idle).Format(time.RFC3339), batch)
+			if err != nil {
+				return err
+			}
+			for _, e := range entries {
+				r, err := s.table.Get(tx, s.config.Site, e.ID)
+				if err != nil {
+					return err
+				}
+				if ended(r, s.config.Idle, s.config.Max, now) {
+					gone = append(gone, e.ID)
+					if err := s.table.Delete(tx, s.config.Site, e.ID); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("sweeping sessions: %w", err)
+		}
+		for _, id := range gone {
+			s.forget(id)
+		}
+		if len(entries) < batch {
+			return nil
+		}
+		after = entries[len(entries)-1]
+	}
+}
+
+// Watch forgets what other nodes changed, until ctx ends.
+func (s *Store) Watch(ctx context.Context) error {
+	return s.config.Store.Watch(ctx, s.table.Prefix(s.config.Site), nil, func(keys [][]byte) {
+		for _, key := range keys {
+			if parts, err := storage.Parts(key); err == nil {
+				s.forget(parts[len(parts)-1]) // read again at the next use
+			}
+		}
+	})
+}
+
+func (s *Store) remember(id string, r *Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.cache) >= maxCached {
+		for other := range s.cache {
+			delete(s.cache, other)
+			break
+		}
+	}
+	s.cache[id] = r
+}
+
+func (s *Store) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.cache, id)
+}

@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"storage":             nil,
 	"storage/badger":      {"storage"},
 	"storage/seal":        {"storage"},
-	"storage/storagetest": {"storage", "storage/badger"},
+	"storage/storagetest": {"storage", "storage/badger", "storage/seal"},
 
 	"provider/oidc":  nil,
 	"provider/event": nil,

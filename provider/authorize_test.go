@@ -412,6 +412,6 @@ func TestSingleSignOnEnds(t *testing.T) {
 	b.grant("alice", "reports", "openid")
 	w.editUser("alice", func(u *user.User) { u.Enabled = false })
 	refused(t, b.silently("reports", "openid"), "login_required", "")
-	w.editUser("alice", func(u *user.User) { u.Enabled, u.NotBefore = true, w.clock().UnixMilli() + 1 })
+	w.editUser("alice", func(u *user.User) { u.Enabled, u.NotBefore = true, w.clock().UnixMilli()+1 })
 	refused(t, b.silently("reports", "openid"), "login_required", "")
 }

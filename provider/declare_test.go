@@ -1,0 +1,195 @@
+package provider_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider"
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/user"
+)
+
+// reload is a new configuration in a running process.
+func (w *world) reload(d provider.Declaration) {
+	w.t.Helper()
+	if d.Settings.Name == "" {
+		d.Settings = w.settings
+	}
+	for _, step := range []func(context.Context, provider.Declaration) error{w.provider.Declare, w.provider.Retire} {
+		if err := step(w.t.Context(), d); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func declaredClient(edit ...func(*provider.DeclaredClient)) provider.DeclaredClient {
+	d := provider.DeclaredClient{Secret: "reports-secret", Client: client.Client{
+		ClientID: "reports", StandardFlow: true, DirectAccessGrants: true, FullScope: true, RequirePKCE: true, RedirectURIs: []string{callback},
+	}}
+	for _, e := range edit {
+		e(&d)
+	}
+	return d
+}
+
+func TestDeclaredUser(t *testing.T) {
+	w := newWorld(t)
+	declare := func(u provider.DeclaredUser) {
+		t.Helper()
+		u.Username = "alice"
+		w.reload(provider.Declaration{Users: []provider.DeclaredUser{u}, Clients: []provider.DeclaredClient{declaredClient()}})
+	}
+	login := func(password string) *reply {
+		t.Helper()
+		return w.post("token", "reports", "grant_type", "password", "username", "alice", "password", password, "scope", "openid offline_access")
+	}
+	first := login("alice-pw").ok()
+
+	t.Run("a changed password stays until the declaration changes", func(t *testing.T) {
+		hasher := &user.Hasher{}
+		own, err := hasher.Hash(t.Context(), "her own")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.editUser("alice", func(u *user.User) { u.PasswordHash = own })
+		declare(provider.DeclaredUser{Password: "alice-pw"})
+		login("alice-pw").fails(400, "invalid_grant", "")
+		login("her own").ok()
+		declare(provider.DeclaredUser{Password: "new-pw"})
+		login("her own").fails(400, "invalid_grant", "")
+		login("new-pw").ok()
+		declare(provider.DeclaredUser{PasswordHash: own})
+		login("her own").ok()
+		declare(provider.DeclaredUser{Password: "alice-pw"})
+		if login("alice-pw").ok().claims()["sub"] != first.claims()["sub"] {
+			t.Error("another sub")
+		}
+	})
+	t.Run("roles", func(t *testing.T) {
+		declare(provider.DeclaredUser{Password: "alice-pw", Roles: []string{}})
+		w.refresh("reports", first.refreshed()).fails(400, "invalid_grant", "role_missing")
+		declare(provider.DeclaredUser{Password: "alice-pw"})
+		w.refresh("reports", first.refreshed()).ok()
+		// What an administrator took away stays away.
+		w.editUser("alice", func(u *user.User) { u.DefaultRoles = false })
+		declare(provider.DeclaredUser{Password: "alice-pw"})
+		w.refresh("reports", first.refreshed()).fails(400, "invalid_grant", "role_missing")
+		declare(provider.DeclaredUser{Password: "alice-pw", Roles: []string{"offline_access", "editor"}, Admin: true})
+		roles, _ := w.refresh("reports", first.refreshed()).ok().claims()["realm_access"].(map[string]any)["roles"].([]any)
+		if len(roles) != 3 {
+			t.Errorf("roles %v", roles)
+		}
+	})
+	t.Run("a disabled user stays disabled", func(t *testing.T) {
+		w.editUser("alice", func(u *user.User) { u.Enabled = false })
+		declare(provider.DeclaredUser{Password: "alice-pw"})
+		login("alice-pw").fails(400, "invalid_grant", "user_disabled")
+		w.editUser("alice", func(u *user.User) { u.Enabled = true })
+	})
+	t.Run("who leaves the declaration is disabled, and comes back whole", func(t *testing.T) {
+		token := login("alice-pw").ok()
+		w.reload(provider.Declaration{Clients: []provider.DeclaredClient{declaredClient()}})
+		w.refresh("reports", token.refreshed()).fails(400, "invalid_grant", "user_disabled")
+		login("alice-pw").fails(400, "invalid_grant", "user_disabled")
+		declare(provider.DeclaredUser{Password: "alice-pw"})
+		w.refresh("reports", token.refreshed()).ok()
+	})
+	t.Run("who was disabled before it left comes back disabled", func(t *testing.T) {
+		w.editUser("alice", func(u *user.User) { u.Enabled = false })
+		w.reload(provider.Declaration{Clients: []provider.DeclaredClient{declaredClient()}})
+		declare(provider.DeclaredUser{Password: "alice-pw"})
+		login("alice-pw").fails(400, "invalid_grant", "user_disabled")
+	})
+}
+
+func TestDeclaredClientLeavesAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	alice := []provider.DeclaredUser{{Username: "alice", Password: "alice-pw"}}
+	token := w.password("reports", "alice", "offline_access").ok()
+	w.reload(provider.Declaration{Users: alice})
+	w.refresh("reports", token.refreshed()).fails(401, "invalid_client", "")
+	w.reload(provider.Declaration{Users: alice, Clients: []provider.DeclaredClient{declaredClient()}})
+	w.refresh("reports", token.refreshed()).ok()
+
+	// A failed reload leaves the old one whole: only Retire disables.
+	if err := w.provider.Declare(t.Context(), provider.Declaration{Settings: w.settings}); err != nil {
+		t.Fatal(err)
+	}
+	w.refresh("reports", token.refreshed()).ok()
+
+	w.reload(provider.Declaration{Users: alice, Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.Secret = "another" })}})
+	w.refresh("reports", token.refreshed()).fails(401, "invalid_client", "")
+}
+
+func TestDeclarationIsJudgedBeforeItIsWritten(t *testing.T) {
+	w := newWorld(t)
+	for words, d := range map[string]provider.Declaration{
+		"declared twice":          {Users: []provider.DeclaredUser{{Username: "x"}, {Username: "X"}}},
+		"exclude each other":      {Users: []provider.DeclaredUser{{Username: "x", Password: "p", PasswordHash: "$argon2id$"}}},
+		"password hash":           {Users: []provider.DeclaredUser{{Username: "x", PasswordHash: "md5"}}},
+		"longer than":             {Users: []provider.DeclaredUser{{Username: "x", Password: strings.Repeat("x", 5000)}}},
+		"needs a name":            {Users: []provider.DeclaredUser{{}}},
+		"needs a client_id":       {Clients: []provider.DeclaredClient{{}}},
+		"needs a secret":          {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.Secret = "" })}},
+		"has no secret":           {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.Public = true })}},
+		"client reports is decla": {Clients: []provider.DeclaredClient{declaredClient(), declaredClient()}},
+		"redirect uri":            {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.RedirectURIs = []string{"javascript:x"} })}},
+	} {
+		d.Settings.RevokeRefreshToken = true // would be seen
+		err := w.provider.Declare(t.Context(), d)
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("got %v, want %q", err, words)
+		}
+		if err != nil && strings.Contains(err.Error(), "reports-secret") {
+			t.Error("the error holds a secret")
+		}
+	}
+	r := w.password("reports", "alice", "offline_access").ok()
+	w.refresh("reports", r.refreshed()).ok()
+	w.refresh("reports", r.refreshed()).ok()
+}
+
+// A realm may live below a path, and answers for itself alone.
+func TestRealmBelowAPath(t *testing.T) {
+	w := newWorld(t)
+	const base = "https://id.test/auth"
+	p, err := provider.New(provider.Config{Store: w.store, Sealer: w.keyset, Realm: "demo", URL: base, Now: w.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(path string) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		p.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		return rec
+	}
+	if rec := get("/auth/realms/demo"); rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") == "" {
+		t.Errorf("before the start: %d", rec.Code)
+	}
+	if err := p.Declare(t.Context(), provider.Declaration{Settings: realm.Settings{SSOSessionIdle: time.Minute}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		"/auth/realms/demo": true, "/auth/realms/demo/protocol/openid-connect/certs": true,
+		"/.well-known/oauth-authorization-server/auth/realms/demo": true,
+		"/realms/demo": false, "/auth/realms/demo2": false, "/auth/realms/": false, "/auth": false, "/": false,
+	} {
+		if p.Serves(path) != want {
+			t.Errorf("Serves(%s) = %v", path, !want)
+		}
+		if rec := get(path); (rec.Code == http.StatusOK) != want {
+			t.Errorf("%s: %d", path, rec.Code)
+		}
+	}
+	rec := get(strings.Replace(authURL("reports", "openid"), issuer, "/auth/realms/demo", 1))
+	if to := rec.Header().Get("Location"); !strings.HasPrefix(to, "/auth/realms/demo/login-actions/authenticate?") {
+		t.Errorf("the login is at %q (%d)", to, rec.Code)
+	}
+}

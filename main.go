@@ -4,11 +4,25 @@
 package main
 
 import (
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/nightlatch/nightlatch/caddymodule"
 )
 
 func main() {
+	caddy.CustomBinaryName = "nightlatch"
+	caddy.CustomLongDescription = `Nightlatch gives the apps behind a Caddy server offline access: people log in
+with their browser, and background jobs get short-lived access tokens on their
+behalf long after they have gone home.
+
+	nightlatch run --config Caddyfile           start
+	nightlatch reload --config Caddyfile        change a running server, losing nothing
+	nightlatch validate --config Caddyfile      check a file; opens no store
+	nightlatch grants token --user alice        be a job
+
+It is Caddy with more modules: every command and module of Caddy is there.`
 	caddycmd.Main()
 }

@@ -1,0 +1,211 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/nightlatch/nightlatch/adapter/jobs"
+	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/provider"
+)
+
+func init() { caddy.RegisterModule(new(App)) }
+
+// App holds what is declared once for all sites: the store, the realms of this
+// process, foreign providers, and the rules of jobs. The handlers refer to it
+// by name.
+//
+// Every text may hold placeholders such as {env.NAME} or {file./run/secrets/x};
+// they are resolved when the configuration is loaded, and one that is unset or
+// unreadable is an error. `adapt` and the admin API show the placeholder.
+//
+// Events are emitted under the names of provider/event (lower case, for example
+// login, refresh_token_replay, offline_session_end) and job_token, job_refused,
+// grant_saved, grant_refreshed, grant_suspended, grant_revoked, and those of a
+// site: site_login, site_login_failed, site_logout, site_refused.
+type App struct {
+	// Where records are kept. Default: badger in Caddy's data folder.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=nightlatch.stores inline_key=engine"`
+	// The text of the key that seals secrets at rest, best {file.…}. Default: for
+	// badger a key file in the store's folder, made once when the folder is empty.
+	Key string `json:"key,omitempty"`
+
+	Realms    map[string]*Realm   `json:"realms,omitempty"`
+	Providers map[string]*Foreign `json:"providers,omitempty"`
+	Jobs      map[string]*Job     `json:"jobs,omitempty"`
+
+	ctx    caddy.Context
+	log    *slog.Logger
+	events *caddyevents.App
+	engine engine
+	realms map[string]*runningRealm
+	sites  []*Site
+
+	lease    *lease
+	listener *listener
+	jobs     *jobs.Handler
+	vaults   map[string]*vault.Provider
+	ready    chan struct{} // closed when requests may be served
+	activate sync.Once
+	active   bool
+	stop     context.CancelFunc
+	loops    sync.WaitGroup
+}
+
+// runningRealm is a realm of this configuration.
+type runningRealm struct {
+	name     string
+	url      string
+	declared provider.Declaration
+	provider *provider.Provider // from Start on
+	client   *http.Client       // the in-process way to it, from Start on
+}
+
+func (r *runningRealm) issuer() string { return r.url + "/realms/" + r.name }
+
+// CaddyModule names the module.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "nightlatch", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision checks what can be checked without a store: `validate` runs beside
+// a server that holds it.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.log, a.ready = ctx, ctx.Slogger(), make(chan struct{})
+	if err := resolve(a); err != nil {
+		return err
+	}
+	if err := a.loadEngine(ctx); err != nil {
+		return err
+	}
+	a.realms = map[string]*runningRealm{}
+	for _, name := range slices.Sorted(maps.Keys(a.Realms)) {
+		r, err := a.Realms[name].provision(name, a.log)
+		if err != nil {
+			return fmt.Errorf("realm %s: %w", name, err)
+		}
+		a.realms[name] = r
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
+		if a.Realms[name] != nil {
+			return fmt.Errorf("provider %s: a realm has this name", name)
+		}
+		if err := a.Providers[name].check(); err != nil {
+			return fmt.Errorf("provider %s: %w", name, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Jobs)) {
+		if err := a.Jobs[name].check(); err != nil {
+			return fmt.Errorf("job %s: %w", name, err)
+		}
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	a.events = events.(*caddyevents.App)
+	return a.events.On("started", started{a})
+}
+
+func (a *App) loadEngine(ctx caddy.Context) error {
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"engine":"badger"}`)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("option store: %w", err)
+	}
+	e, ok := mod.(engine)
+	if !ok {
+		return fmt.Errorf("option store: %T is not an engine", mod)
+	}
+	a.engine = e
+	return nil
+}
+
+// configured returns the app, which a handler needs.
+func configured(ctx caddy.Context, directive string) (*App, error) {
+	app, err := ctx.AppIfConfigured("nightlatch")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, fmt.Errorf("%s: the global option nightlatch is missing", directive)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return app.(*App), nil
+}
+
+// realmNamed finds a realm; "" stands for the only one.
+func (a *App) realmNamed(name string) (*runningRealm, error) {
+	if name == "" && len(a.realms) == 1 {
+		for _, r := range a.realms {
+			return r, nil
+		}
+	}
+	r := a.realms[name]
+	switch {
+	case r != nil:
+		return r, nil
+	case len(a.realms) == 0:
+		return nil, errors.New("no realm is declared in the global option nightlatch")
+	case name == "":
+		return nil, fmt.Errorf("want the name of a realm: %s", strings.Join(slices.Sorted(maps.Keys(a.realms)), ", "))
+	}
+	return nil, fmt.Errorf("realm %q is not declared: want %s", name, strings.Join(slices.Sorted(maps.Keys(a.realms)), ", "))
+}
+
+// readyWithin bounds how long a request waits for the app: Caddy starts apps in
+// random order, so the first requests may come before the store is open.
+const readyWithin = 10 * time.Second
+
+// enter lets a request in; it calls leave when it needs the store no more.
+func (a *App) enter(ctx context.Context) (leave func(), ok bool) {
+	select {
+	case <-a.ready:
+	default:
+		t := time.NewTimer(readyWithin)
+		defer t.Stop()
+		select {
+		case <-a.ready:
+		case <-t.C:
+			return nil, false
+		case <-ctx.Done():
+			return nil, false
+		}
+	}
+	if !a.lease.hold() {
+		return nil, false
+	}
+	return a.lease.release, true
+}
+
+// emit writes an event to the log and to Caddy's event listeners.
+func (a *App) emit(name string, data map[string]any) {
+	attrs := make([]any, 0, 2*len(data)+2)
+	attrs = append(attrs, "event", strings.ToLower(name))
+	for _, k := range slices.Sorted(maps.Keys(data)) {
+		if k != "time" {
+			attrs = append(attrs, k, data[k])
+		}
+	}
+	a.log.Info("event", attrs...)
+	a.events.Emit(a.ctx, strings.ToLower(name), data)
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,158 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Realm is an OpenID Provider of this process. Names of options are those of
+// the Caddyfile; an option that is left out has Keycloak's default.
+type Realm struct {
+	// The public address of the server that carries `nightlatch_provider`,
+	// without a path. The issuer is this plus "/realms/" plus the name. Required.
+	URL         string `json:"url,omitempty"`
+	DisplayName string `json:"display_name,omitempty"` // on the pages; default: the name
+
+	AccessTokenLifespan Duration `json:"access_token_lifespan,omitempty"` // default 5m
+	CodeLifespan        Duration `json:"code_lifespan,omitempty"`         // default 1m
+	LoginTimeout        Duration `json:"login_timeout,omitempty"`         // of one login from its first page on; default 30m
+	SSOSessionIdle      Duration `json:"sso_session_idle,omitempty"`      // default 30m
+	SSOSessionMax       Duration `json:"sso_session_max,omitempty"`       // default 10h
+	// How long an offline session may rest unused. Default 30d.
+	OfflineSessionIdle Duration `json:"offline_session_idle,omitempty"`
+	// Ends offline sessions this long after the login, however often they are
+	// used. Naming it switches Offline Session Max Limited on; default: off.
+	OfflineSessionMax Duration `json:"offline_session_max,omitempty"`
+	// Offline sessions of one user at one client; the longest unused goes. Default 100.
+	OfflineSessionLimit int `json:"offline_session_limit,omitempty"`
+	// Single use: each refresh token works once. Default off.
+	RevokeRefreshToken bool `json:"revoke_refresh_token,omitempty"`
+	// How often beyond once a refresh token may be used under single use. Default 0.
+	RefreshTokenMaxReuse int `json:"refresh_token_max_reuse,omitempty"`
+	// Of ID and access tokens: RS256 (default), ES256 or EdDSA.
+	SigningAlgorithm string `json:"signing_algorithm,omitempty"`
+	// Realm roles of users that declare none. Default: offline_access.
+	DefaultRoles []string `json:"default_roles,omitzero"`
+
+	Roles   map[string]*Role   `json:"roles,omitempty"`
+	Users   map[string]*User   `json:"users,omitempty"`
+	Clients map[string]*Client `json:"clients,omitempty"`
+}
+
+// Role is a realm role.
+type Role struct {
+	Description string   `json:"description,omitempty"`
+	Composites  []string `json:"composites,omitempty"` // having the role is having these too
+}
+
+// User is a person of a realm.
+type User struct {
+	// The password in plain, for demos: warned about at load, and an error when
+	// the realm's url is not a loopback address.
+	Password string `json:"password,omitempty"`
+	// argon2id as a PHC string, $argon2id$v=19$m=…; the way outside demos.
+	PasswordHash string `json:"password_hash,omitempty"`
+	Email        string `json:"email,omitempty"`
+	FirstName    string `json:"first_name,omitempty"`
+	LastName     string `json:"last_name,omitempty"`
+	// Exactly these realm roles; an empty list: none; left out: the realm's
+	// default roles.
+	Roles  []string `json:"roles,omitzero"`
+	Groups []string `json:"groups,omitempty"`
+	Admin  bool     `json:"admin,omitempty"` // administrator of the realm
+}
+
+// Client is a Relying Party of a realm that is not one of our own sites: those
+// register themselves.
+type Client struct {
+	Name   string `json:"name,omitempty"` // on the consent page; default: the client_id
+	Public bool   `json:"public,omitempty"`
+	// The client secret; of a confidential client it or jwks is required.
+	Secret string `json:"secret,omitempty"`
+	// A JSON Web Key Set for private_key_jwt, as text.
+	JWKS                   string   `json:"jwks,omitempty"`
+	BaseURL                string   `json:"base_url,omitempty"`
+	RedirectURIs           []string `json:"redirect_uris,omitempty"` // exact; http://localhost:*/path means any port
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
+	WebOrigins             []string `json:"web_origins,omitempty"` // for CORS; "+": those of the redirect URIs
+	ServiceAccount         bool     `json:"service_account,omitempty"`
+	DirectAccessGrants     bool     `json:"direct_access_grants,omitempty"`
+	ConsentRequired        bool     `json:"consent_required,omitempty"`
+	RequirePKCE            *bool    `json:"require_pkce,omitempty"` // default on; a public client cannot switch it off
+	// Whether every role of the user is in the client's scope. Default on.
+	FullScope        *bool    `json:"full_scope,omitempty"`
+	ScopeRoles       []string `json:"scope_roles,omitempty"`       // with full_scope off
+	DefaultScopes    []string `json:"default_scopes,omitzero"`     // default: the realm's
+	OptionalScopes   []string `json:"optional_scopes,omitzero"`    // default: the realm's, which hold offline_access
+	SigningAlgorithm string   `json:"signing_algorithm,omitempty"` // default: the realm's
+
+	// Instead of the realm's settings.
+	AccessTokenLifespan  Duration `json:"access_token_lifespan,omitempty"`
+	OfflineSessionIdle   Duration `json:"offline_session_idle,omitempty"`
+	OfflineSessionMax    Duration `json:"offline_session_max,omitempty"`
+	RevokeRefreshToken   *bool    `json:"revoke_refresh_token,omitempty"`
+	RefreshTokenMaxReuse *int     `json:"refresh_token_max_reuse,omitempty"`
+}
+
+// Foreign is an OpenID Provider of somebody else, found by discovery.
+type Foreign struct {
+	Issuer       string `json:"issuer,omitempty"`        // https://…, as in its discovery document. Required.
+	ClientID     string `json:"client_id,omitempty"`     // required
+	ClientSecret string `json:"client_secret,omitempty"` // left out: a public client
+	// Parameters that are added to the authorization request of an offline path,
+	// for a provider without offline_access: access_type offline, prompt consent.
+	AuthParams map[string]string `json:"auth_params,omitempty"`
+	// Signature algorithms of its tokens. Default: what its discovery document says.
+	Algorithms []string `json:"algorithms,omitempty"`
+}
+
+// Job is a rule: which program may get tokens for whom. What it does not name
+// is denied.
+type Job struct {
+	Secret   string `json:"secret,omitempty"`   // required
+	Site     string `json:"site,omitempty"`     // whose grants; may be left out where only one site has offline paths
+	Provider string `json:"provider,omitempty"` // must be the site's
+	// Names of our own realm, sub=…, email=…, group=…, or *.
+	Users  []string `json:"users,omitempty"`
+	Scopes []string `json:"scopes,omitempty"`
+	// What else it may do: revoke.
+	May []string `json:"may,omitempty"`
+}
+
+// Duration is a time span as it was written: 300ms, 90s, 1.5h, 30d, or a
+// placeholder for one. In JSON a number of nanoseconds does too.
+type Duration string
+
+// UnmarshalJSON takes a string or a number.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		*d = Duration(s)
+		return nil
+	}
+	var n int64
+	if err := json.Unmarshal(b, &n); err != nil {
+		return fmt.Errorf("duration %s: want a text such as 30m or 30d", b)
+	}
+	*d = Duration(time.Duration(n).String())
+	return nil
+}
+
+// parse returns 0 for a duration that was left out.
+func (d Duration) parse() (time.Duration, error) {
+	if d == "" {
+		return 0, nil
+	}
+	v, err := caddy.ParseDuration(string(d))
+	if err != nil || v <= 0 {
+		return 0, fmt.Errorf("%q: want a time span above zero such as 90s, 30m, 10h or 30d", string(d))
+	}
+	return v, nil
+}
+
+// hasPlaceholder tells that a value is known only at provisioning.
+func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }

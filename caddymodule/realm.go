@@ -1,0 +1,196 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/nightlatch/nightlatch/provider"
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/user"
+)
+
+// provision turns the options of a realm into its declaration. It warns about
+// passwords in plain, and refuses them where others could log in.
+func (r *Realm) provision(name string, log *slog.Logger) (*runningRealm, error) {
+	if r.URL == "" {
+		return nil, errors.New("option url is missing: want the public address of the server, such as https://id.example.com")
+	}
+	r.URL = strings.TrimSuffix(r.URL, "/")
+	out := &runningRealm{name: name, url: r.URL}
+	d := &out.declared
+	var err error
+	if d.Settings, err = r.settings(name); err != nil {
+		return nil, err
+	}
+	for _, role := range slices.Sorted(maps.Keys(r.Roles)) {
+		d.Roles = append(d.Roles, user.Role{Name: role, Description: r.Roles[role].Description, Composites: r.Roles[role].Composites})
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.Clients)) {
+		c, err := r.Clients[id].declare(id)
+		if err != nil {
+			return nil, fmt.Errorf("client %s: %w", id, err)
+		}
+		d.Clients = append(d.Clients, c)
+	}
+	var plain []string
+	for _, name := range slices.Sorted(maps.Keys(r.Users)) {
+		u := r.Users[name]
+		if u.Password == "" && u.PasswordHash == "" {
+			return nil, fmt.Errorf("user %s: option password_hash is missing", name)
+		}
+		if u.Password != "" {
+			plain = append(plain, name)
+		}
+		d.Users = append(d.Users, provider.DeclaredUser{
+			Username: name, Password: u.Password, PasswordHash: u.PasswordHash, Email: u.Email,
+			FirstName: u.FirstName, LastName: u.LastName, Roles: u.Roles, Groups: u.Groups, Admin: u.Admin,
+		})
+	}
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	if len(plain) > 0 {
+		if !loopback(r.URL) {
+			return nil, fmt.Errorf("user %s: option password is for demos on loopback; with the url %s want password_hash", plain[0], r.URL)
+		}
+		log.Warn("passwords are declared in plain: for a demo only, else use password_hash", "realm", name, "users", plain)
+	}
+	return out, nil
+}
+
+func (r *Realm) settings(name string) (realm.Settings, error) {
+	s := realm.Settings{
+		Name: name, DisplayName: r.DisplayName, URL: r.URL, Enabled: true,
+		OfflineSessionMaxLimited: r.OfflineSessionMax != "", RevokeRefreshToken: r.RevokeRefreshToken,
+		RefreshTokenMaxReuse: r.RefreshTokenMaxReuse, OfflineSessionLimit: r.OfflineSessionLimit,
+		SigningAlgorithm: r.SigningAlgorithm, DefaultRoles: r.DefaultRoles,
+	}
+	return s, errors.Join(checkAlgorithm(r.SigningAlgorithm), spans{
+		"access_token_lifespan": {r.AccessTokenLifespan, &s.AccessTokenLifespan},
+		"code_lifespan":         {r.CodeLifespan, &s.CodeLifespan},
+		"login_timeout":         {r.LoginTimeout, &s.LoginTimeout},
+		"sso_session_idle":      {r.SSOSessionIdle, &s.SSOSessionIdle},
+		"sso_session_max":       {r.SSOSessionMax, &s.SSOSessionMax},
+		"offline_session_idle":  {r.OfflineSessionIdle, &s.OfflineSessionIdle},
+		"offline_session_max":   {r.OfflineSessionMax, &s.OfflineSessionMax},
+	}.parse())
+}
+
+// spans are options by name: as written, and where the parsed value goes.
+type spans map[string]struct {
+	from Duration
+	to   *time.Duration
+}
+
+func (s spans) parse() error {
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		v, err := s[name].from.parse()
+		if err != nil {
+			return fmt.Errorf("option %s: %w", name, err)
+		}
+		*s[name].to = v
+	}
+	return nil
+}
+
+func (c *Client) declare(id string) (provider.DeclaredClient, error) {
+	d := provider.DeclaredClient{Secret: c.Secret, Client: client.Client{
+		ClientID: id, Name: c.Name, BaseURL: c.BaseURL, Public: c.Public,
+		RedirectURIs: c.RedirectURIs, PostLogoutRedirectURIs: c.PostLogoutRedirectURIs, WebOrigins: c.WebOrigins,
+		StandardFlow: len(c.RedirectURIs) > 0, DirectAccessGrants: c.DirectAccessGrants, ServiceAccount: c.ServiceAccount,
+		ConsentRequired: c.ConsentRequired, RequirePKCE: c.Public || c.RequirePKCE == nil || *c.RequirePKCE,
+		FullScope: c.FullScope == nil || *c.FullScope, ScopeRoles: c.ScopeRoles,
+		DefaultScopes: c.DefaultScopes, OptionalScopes: c.OptionalScopes, SigningAlgorithm: c.SigningAlgorithm,
+		RevokeRefreshToken: c.RevokeRefreshToken, RefreshTokenMaxReuse: c.RefreshTokenMaxReuse,
+	}}
+	if c.JWKS != "" {
+		d.JWKS = new(jose.JSONWebKeySet)
+		if err := json.Unmarshal([]byte(c.JWKS), d.JWKS); err != nil || len(d.JWKS.Keys) == 0 {
+			return d, errors.New("option jwks: want a JSON Web Key Set")
+		}
+		if c.Secret == "" {
+			d.AuthMethod = "private_key_jwt"
+		}
+	}
+	for _, o := range []struct {
+		name string
+		from Duration
+		to   **time.Duration
+	}{
+		{"access_token_lifespan", c.AccessTokenLifespan, &d.AccessTokenLifespan},
+		{"offline_session_idle", c.OfflineSessionIdle, &d.OfflineSessionIdle},
+		{"offline_session_max", c.OfflineSessionMax, &d.OfflineSessionMax},
+	} {
+		if o.from == "" {
+			continue
+		}
+		v, err := o.from.parse()
+		if err != nil {
+			return d, fmt.Errorf("option %s: %w", o.name, err)
+		}
+		*o.to = &v
+	}
+	return d, checkAlgorithm(c.SigningAlgorithm)
+}
+
+// algorithms that a realm has keys for.
+var algorithms = []string{"RS256", "ES256", "EdDSA"}
+
+func checkAlgorithm(alg string) error {
+	if alg != "" && !slices.Contains(algorithms, alg) {
+		return fmt.Errorf("option signing_algorithm: %q: want one of %s", alg, strings.Join(algorithms, ", "))
+	}
+	return nil
+}
+
+// loopback tells that only this machine reaches an address.
+func loopback(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(u.Hostname())
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.IsLoopback()
+}
+
+func (p *Foreign) check() error {
+	u, err := url.Parse(p.Issuer)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return fmt.Errorf("issuer %q: want an address such as https://accounts.google.com", p.Issuer)
+	case u.Scheme == "http" && !loopback(p.Issuer):
+		return fmt.Errorf("issuer %q: want https, since tokens travel to it", p.Issuer)
+	case p.ClientID == "":
+		return errors.New("option client_id is missing")
+	}
+	return nil
+}
+
+func (j *Job) check() error {
+	switch {
+	case j.Secret == "":
+		return errors.New("option secret is missing or empty")
+	case len(j.Users) == 0:
+		return errors.New("option users is missing: want names, sub=…, email=…, group=… or *")
+	case len(j.Scopes) == 0:
+		return errors.New("option scopes is missing: want the scopes that the job may ask for, such as openid profile")
+	}
+	for _, m := range j.May {
+		if m != "revoke" {
+			return fmt.Errorf("option may: %q: want revoke", m)
+		}
+	}
+	return nil
+}

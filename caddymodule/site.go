@@ -1,0 +1,244 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/nightlatch/nightlatch/adapter"
+	"github.com/nightlatch/nightlatch/adapter/session"
+)
+
+func init() { caddy.RegisterModule(new(Site)) }
+
+// Site demands a login on a site, keeps its sessions, and tells the app who is
+// there.
+//
+// For every request it deletes identity headers that the client sent and serves
+// its own paths below /.nightlatch/ (callback, logout, userinfo, auth, resume,
+// backchannel-logout), so it belongs at the site's own level, not inside handle
+// or route. It answers 401 to API clients that are nobody, redirects a browser
+// to the provider, and accepts bearer tokens that are meant for the site.
+//
+// Placeholders, empty while nobody is logged in:
+//
+// Placeholder | Description
+// ------------|---------------
+// `{http.auth.user.id}` | sub
+// `{http.auth.user.name}` | preferred_username
+// `{http.auth.user.email}` | the mail address
+// `{http.auth.user.groups}`, `{http.auth.user.roles}` | separated by commas
+// `{http.auth.user.provider}` | name of the realm or provider
+// `{http.auth.user.offline}` | whether background access is granted, as true or false
+// `{http.auth.user.claims.*}` | a claim by its name
+type Site struct {
+	// The site's own public address: it is never taken from a header. Required.
+	URL string `json:"site,omitempty"`
+	// A realm or a provider of the app; may be left out where there is only one.
+	Provider string `json:"provider,omitempty"`
+	// The site's name at its realm. Default: the site's host. With a foreign
+	// provider that provider's client_id is used.
+	ClientID string `json:"client_id,omitempty"`
+	// What needs a login. Default: every request.
+	MatchRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
+	// What does not, of these.
+	PublicRaw caddyhttp.RawMatcherSets `json:"public,omitempty" caddy:"namespace=http.matchers"`
+	// Where a grant for background access is required, or asked for once.
+	OfflineRaw         caddyhttp.RawMatcherSets `json:"offline,omitempty" caddy:"namespace=http.matchers"`
+	OfflineOptionalRaw caddyhttp.RawMatcherSets `json:"offline_optional,omitempty" caddy:"namespace=http.matchers"`
+	// Scopes besides offline_access that ?scope= may ask for.
+	RequestScopes []string `json:"request_scopes,omitempty"`
+	// Who may pass. Default: everybody of a realm; a foreign provider needs one.
+	Allow *Allow `json:"allow,omitempty"`
+	// Audiences of bearer tokens besides the site's url and client_id.
+	BearerAudience []string `json:"bearer_audience,omitempty"`
+	// Headers for the app; the client's own of these names are deleted, in every
+	// spelling.
+	HeaderUp map[string]string `json:"header_up,omitempty" nightlatch:"late"`
+
+	SessionIdle    Duration `json:"session_idle,omitempty"`    // default 30m
+	SessionMax     Duration `json:"session_max,omitempty"`     // default 10h
+	SessionRecheck Duration `json:"session_recheck,omitempty"` // age of claims that are asked for anew; default 5m
+
+	app                                     *App
+	url                                     *url.URL
+	provider                                *siteProvider
+	match, public, offline, offlineOptional caddyhttp.MatcherSets
+	idle, max, recheck                      time.Duration
+	headers                                 headerNames
+	consent                                 string
+	rp                                      *adapter.RelyingParty // from Start on
+}
+
+// CaddyModule names the module.
+func (*Site) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.nightlatch", New: func() caddy.Module { return new(Site) }}
+}
+
+// Provision checks the options and makes the site known to the app.
+func (s *Site) Provision(ctx caddy.Context) error {
+	if err := s.provision(ctx); err != nil {
+		return fmt.Errorf("nightlatch %s: %w", s.URL, err)
+	}
+	return refuseWrongHosts(ctx)
+}
+
+func (s *Site) provision(ctx caddy.Context) error {
+	if err := resolve(s); err != nil {
+		return err
+	}
+	app, err := configured(ctx, "nightlatch")
+	if err != nil {
+		return err
+	}
+	s.app = app
+	s.URL = strings.TrimSuffix(s.URL, "/")
+	if s.url, err = url.Parse(s.URL); err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.Host == "" || s.url.Path != "" || s.url.RawQuery != "" || s.url.Fragment != "" || s.url.User != nil {
+		return errors.New("want the site's public address such as https://app.example.com, without a path")
+	}
+	if s.provider, err = app.siteProvider(s); err != nil {
+		return err
+	}
+	if s.provider.realm == nil && s.Allow == nil {
+		return fmt.Errorf("option allow is missing: anybody with an account at provider %s could come in; name who may, or say: allow any", s.provider.name)
+	}
+	if err := (spans{
+		"session_idle":    {s.SessionIdle, &s.idle},
+		"session_max":     {s.SessionMax, &s.max},
+		"session_recheck": {s.SessionRecheck, &s.recheck},
+	}).parse(); err != nil {
+		return err
+	}
+	s.headers = headerNames{}
+	for name := range s.HeaderUp {
+		s.headers[http.CanonicalHeaderKey(name)] = struct{}{}
+	}
+	s.consent = consentURI(s.URL, s.OfflineRaw)
+	if err := s.loadMatchers(ctx); err != nil {
+		return err
+	}
+	return app.addSite(s)
+}
+
+func (s *Site) loadMatchers(ctx caddy.Context) error {
+	for _, m := range []struct {
+		field string
+		to    *caddyhttp.MatcherSets
+	}{
+		{"MatchRaw", &s.match}, {"PublicRaw", &s.public}, {"OfflineRaw", &s.offline}, {"OfflineOptionalRaw", &s.offlineOptional},
+	} {
+		loaded, err := ctx.LoadModule(s, m.field)
+		if err != nil {
+			return fmt.Errorf("loading matchers: %w", err)
+		}
+		if err := m.to.FromInterface(loaded); err != nil {
+			return fmt.Errorf("loading matchers: %w", err)
+		}
+	}
+	return nil
+}
+
+// consentURI is where a person allows background access: the first offline path
+// that is an address, else the site with the parameter that asks for it.
+func consentURI(site string, sets caddyhttp.RawMatcherSets) string {
+	for _, set := range sets {
+		var paths caddyhttp.MatchPath
+		if len(set) == 1 && json.Unmarshal(set["path"], &paths) == nil {
+			for _, p := range paths {
+				if !strings.ContainsAny(p, "*{?") {
+					return site + p
+				}
+			}
+		}
+	}
+	return site + "/?scope=offline_access"
+}
+
+// isPublic tells that a request needs no login. A matcher that fails protects.
+func (s *Site) isPublic(r *http.Request) bool {
+	if len(s.match) > 0 {
+		if guarded, err := s.match.AnyMatchWithError(r); err == nil && !guarded {
+			return true
+		}
+	}
+	return anyMatch(s.public, r)
+}
+
+func (s *Site) isOffline(r *http.Request) adapter.Offline {
+	if anyMatch(s.offline, r) {
+		return adapter.Offline{Required: true}
+	}
+	return adapter.Offline{Optional: anyMatch(s.offlineOptional, r)}
+}
+
+// anyMatch is false without matchers, where Caddy's own rule is true.
+func anyMatch(sets caddyhttp.MatcherSets, r *http.Request) bool {
+	if len(sets) == 0 {
+		return false
+	}
+	ok, err := sets.AnyMatchWithError(r)
+	return ok && err == nil
+}
+
+// apply tells the app who is there: nobody, or the identity.
+func (s *Site) apply(r *http.Request, id session.Identity) {
+	setIdentity(r, id)
+	if len(s.HeaderUp) == 0 || id.Anonymous() {
+		return
+	}
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	for name, value := range s.HeaderUp {
+		r.Header.Set(name, repl.ReplaceAll(value, ""))
+	}
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	leave, ok := s.app.enter(r.Context())
+	if !ok {
+		return notReady(w)
+	}
+	left := false
+	leaveOnce := func() {
+		if !left {
+			left = true
+			leave()
+		}
+	}
+	defer leaveOnce()
+	beginIdentity(r)
+	s.headers.strip(r.Header)
+	if s.rp.Own(w, r) {
+		hideFromAccessLog(r)
+		return nil
+	}
+	var err error
+	s.rp.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leaveOnce() // what follows may stream for hours, and needs no store of ours
+		err = next.ServeHTTP(w, r)
+	})).ServeHTTP(w, r)
+	return err
+}
+
+// originalURL is what the browser asked for, whatever rewrote it.
+func originalURL(r *http.Request) *url.URL {
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
+		return o.URL
+	}
+	return r.URL
+}
+
+var (
+	_ caddy.Provisioner           = (*Site)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Site)(nil)
+)

@@ -1,0 +1,196 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("nightlatch", parseSite)
+	// After whatever rewrites the request, before whatever answers it: rules are
+	// judged on the path that the app will see.
+	httpcaddyfile.RegisterDirectiveOrder("nightlatch", httpcaddyfile.Before, "basic_auth")
+}
+
+// parseSite reads the directive:
+//
+//	nightlatch [<matcher>] <public url of the site> {
+//		provider <realm or provider>
+//		client_id <name>
+//		request_scopes <scope...>
+//		public <path or @matcher...>
+//		offline <path or @matcher...> [{
+//			optional
+//		}]
+//		allow any | user <name...> | role <role...> | group <group...> | email <address...> | email_domain <domain...> | claim <name> <value...>
+//		bearer_audience <aud...>
+//		header_up <header> <value>
+//		session_idle <duration>
+//		session_max <duration>
+//		session_recheck <duration>
+//	}
+//
+// The matcher says what needs a login. It is part of the handler and not of the
+// route: the handler's own paths, and the deletion of identity headers that a
+// client sent, hold for every request of the site.
+func parseSite(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next()
+	match, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	h.Next()
+	s := &siteBlock{Site: new(Site), h: h}
+	if match != nil {
+		s.MatchRaw = caddyhttp.RawMatcherSets{match}
+	}
+	if !h.NextArg() {
+		return nil, h.Err("nightlatch: want the site's own public address: nightlatch https://app.example.com")
+	}
+	s.URL = h.Val()
+	if h.NextArg() {
+		return nil, h.Errf("nightlatch: unexpected %q behind the site's address", h.Val())
+	}
+	if err := siteOptions.read(h.Dispenser, "nightlatch", s); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(nil, s.Site), nil
+}
+
+// siteBlock is a Site while it is read: matchers that an option names are
+// defined in the Caddyfile around it.
+type siteBlock struct {
+	*Site
+	h httpcaddyfile.Helper
+}
+
+var siteOptions = options[siteBlock]{
+	"provider":        text(func(s *siteBlock) *string { return &s.Provider }),
+	"client_id":       text(func(s *siteBlock) *string { return &s.ClientID }),
+	"request_scopes":  words(1, func(s *siteBlock) *[]string { return &s.RequestScopes }),
+	"bearer_audience": words(1, func(s *siteBlock) *[]string { return &s.BearerAudience }),
+	"session_idle":    span(func(s *siteBlock) *Duration { return &s.SessionIdle }),
+	"session_max":     span(func(s *siteBlock) *Duration { return &s.SessionMax }),
+	"session_recheck": span(func(s *siteBlock) *Duration { return &s.SessionRecheck }),
+	"allow":           readAllow,
+	"public": func(d *caddyfile.Dispenser, s *siteBlock) error {
+		sets, err := s.matchers("public")
+		s.PublicRaw = append(s.PublicRaw, sets...)
+		return err
+	},
+	"offline": func(d *caddyfile.Dispenser, s *siteBlock) error {
+		sets, err := s.matchers("offline")
+		if err != nil {
+			return err
+		}
+		var o struct{ optional bool }
+		if err := (options[struct{ optional bool }]{
+			"optional": onOff(func(o *struct{ optional bool }, on bool) { o.optional = on }),
+		}).read(d, "offline", &o); err != nil {
+			return err
+		}
+		if o.optional {
+			s.OfflineOptionalRaw = append(s.OfflineOptionalRaw, sets...)
+		} else {
+			s.OfflineRaw = append(s.OfflineRaw, sets...)
+		}
+		return nil
+	},
+	"header_up": func(d *caddyfile.Dispenser, s *siteBlock) error {
+		var name, value string
+		if !d.Args(&name, &value) {
+			return d.Err("option header_up: want a header and a value: header_up X-User {http.auth.user.name}")
+		}
+		if s.HeaderUp == nil {
+			s.HeaderUp = map[string]string{}
+		}
+		if s.HeaderUp[name] != "" {
+			return d.Errf("option header_up %s is given twice", name)
+		}
+		s.HeaderUp[name] = value
+		return nil
+	},
+}
+
+// matchers reads the rest of a line: paths, which become one matcher, and named
+// matchers.
+func (s *siteBlock) matchers(option string) (caddyhttp.RawMatcherSets, error) {
+	var sets caddyhttp.RawMatcherSets
+	var paths caddyhttp.MatchPath
+	for s.h.NextArg() {
+		token := s.h.Val()
+		if strings.HasPrefix(token, "/") {
+			paths = append(paths, token)
+			continue
+		}
+		s.h.Prev()
+		set, ok, err := s.h.MatcherToken()
+		if err != nil {
+			return nil, s.h.WrapErr(err)
+		}
+		if !ok {
+			return nil, s.h.Errf("option %s: %q: want paths such as /backup/*, or @matchers", option, token)
+		}
+		if set == nil { // "*"
+			set = caddy.ModuleMap{}
+		}
+		sets = append(sets, set)
+	}
+	if len(paths) > 0 {
+		raw, err := json.Marshal(paths)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, caddy.ModuleMap{"path": raw})
+	}
+	if len(sets) == 0 {
+		return nil, s.h.Errf("option %s: want paths such as /backup/*, or @matchers", option)
+	}
+	return sets, nil
+}
+
+func readAllow(d *caddyfile.Dispenser, s *siteBlock) error {
+	const want = "any, user, role, group, email, email_domain or claim"
+	if !d.NextArg() {
+		return d.Err("option allow: want " + want)
+	}
+	if s.Allow == nil {
+		s.Allow = new(Allow)
+	}
+	kind := d.Val()
+	if kind == "any" {
+		s.Allow.Any = true
+		return nil
+	}
+	claim := ""
+	if kind == "claim" {
+		if !d.NextArg() {
+			return d.Err("option allow claim: want the claim's name and values")
+		}
+		claim = d.Val()
+	}
+	values := d.RemainingArgs()
+	lists := map[string]*[]string{
+		"user": &s.Allow.Users, "role": &s.Allow.Roles, "group": &s.Allow.Groups,
+		"email": &s.Allow.Emails, "email_domain": &s.Allow.EmailDomains,
+	}
+	switch list := lists[kind]; {
+	case list == nil && kind != "claim":
+		return d.Errf("option allow: %q: want %s", kind, want)
+	case len(values) == 0:
+		return d.Errf("option allow %s: want at least one value", kind)
+	case kind == "claim":
+		if s.Allow.Claims == nil {
+			s.Allow.Claims = map[string][]string{}
+		}
+		s.Allow.Claims[claim] = append(s.Allow.Claims[claim], values...)
+	default:
+		*list = append(*list, values...)
+	}
+	return nil
+}

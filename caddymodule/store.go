@@ -1,0 +1,257 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/badger"
+	"github.com/nightlatch/nightlatch/storage/seal"
+)
+
+// engine is a guest module below "nightlatch.stores": one way to keep records.
+type engine interface {
+	// key names what the engine connects to. Configurations with the same key
+	// share one connection.
+	key() string
+	open(log *slog.Logger) (storage.Backend, error)
+	// keyFile is where a sealing key may be made for an empty store; "" where the
+	// operator has to bring one.
+	keyFile() string
+}
+
+func init() { caddy.RegisterModule(new(BadgerStore)) }
+
+// BadgerStore keeps the records in a folder of this machine, for one process at
+// a time.
+type BadgerStore struct {
+	// The folder; made with mode 0700 if it is missing. Default: "nightlatch" in
+	// Caddy's data folder.
+	Dir string `json:"dir,omitempty"`
+}
+
+// CaddyModule names the module.
+func (*BadgerStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "nightlatch.stores.badger", New: func() caddy.Module { return new(BadgerStore) }}
+}
+
+// UnmarshalCaddyfile reads `badger [<folder>]`.
+func (b *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		b.Dir = d.Val()
+	}
+	if d.NextArg() || d.NextBlock(d.Nesting()) {
+		return d.Errf("option store badger: unexpected %q: want at most a folder", d.Val())
+	}
+	return nil
+}
+
+// Provision finds the folder; it does not touch it.
+func (b *BadgerStore) Provision(caddy.Context) error {
+	if err := resolve(b); err != nil {
+		return err
+	}
+	if b.Dir == "" {
+		b.Dir = filepath.Join(caddy.AppDataDir(), "nightlatch")
+	}
+	abs, err := filepath.Abs(b.Dir)
+	if err != nil {
+		return fmt.Errorf("finding store folder %s: %w", b.Dir, err)
+	}
+	b.Dir = realPath(abs)
+	return nil
+}
+
+// realPath resolves the symbolic links of the part of a path that exists, so
+// that two spellings of one folder are one store.
+func realPath(path string) string {
+	if p, err := filepath.EvalSymlinks(path); err == nil {
+		return p
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(realPath(parent), filepath.Base(path))
+	}
+	return path
+}
+
+func (b *BadgerStore) key() string     { return "badger:" + b.Dir }
+func (b *BadgerStore) keyFile() string { return filepath.Join(b.Dir, "nightlatch.key") }
+
+// inUseFor is how long a start waits for another process to let go of the
+// folder: restarts overlap under a supervisor.
+const inUseFor = 5 * time.Second
+
+func (b *BadgerStore) open(log *slog.Logger) (storage.Backend, error) {
+	deadline := time.Now().Add(inUseFor)
+	for told := false; ; told = true {
+		db, err := badger.Open(badger.Options{Dir: b.Dir, Logger: log})
+		switch {
+		case err == nil:
+			return db, nil
+		case !errors.Is(err, badger.ErrInUse):
+			return nil, err
+		case time.Now().After(deadline):
+			return nil, fmt.Errorf("%w; stop that process, or change a running server with `nightlatch reload`", err)
+		case !told:
+			log.Info("waiting for another process to let go of the store", "dir", b.Dir)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// node is what outlives a configuration: the open store and all that is bound
+// to it rather than to the configuration of the hour.
+type node struct {
+	store  *storage.Store
+	keyset *seal.Keyset
+	vault  *vault.Vault
+	hub    hub
+	log    *slog.Logger
+	cancel context.CancelFunc
+	loops  sync.WaitGroup
+}
+
+// nodes of this process by the key of their engine.
+var nodes = caddy.NewUsagePool()
+
+// closeWithin bounds the end of a node: refreshes under way, then the store.
+const closeWithin = 15 * time.Second
+
+// openNode opens the store and makes sure that the sealing key is its own. key
+// is the text of a sealing key, or empty: then the engine's key file is used,
+// and made if the store is empty.
+func openNode(e engine, key string) (*node, error) {
+	log := slog.New(processLog{})
+	var keyset *seal.Keyset
+	var err error
+	switch {
+	case key != "":
+		if keyset, err = seal.Parse([]byte(key)); err != nil {
+			return nil, fmt.Errorf("option key: %w", err)
+		}
+	case e.keyFile() == "":
+		return nil, errors.New("option key is missing: this engine needs one; make it with `nightlatch store new-key`")
+	default:
+		if keyset, err = seal.Load(e.keyFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	backend, err := e.open(log)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{store: storage.New(storage.Config{Backend: backend, Logger: log}), keyset: keyset, log: log}
+	if err := n.begin(e); err != nil {
+		return nil, errors.Join(err, n.store.Close())
+	}
+	return n, nil
+}
+
+func (n *node) begin(e engine) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	if n.keyset == nil {
+		empty, err := seal.Empty(ctx, n.store)
+		if err != nil {
+			return err
+		}
+		if !empty {
+			return fmt.Errorf("the sealing key %s is missing, but the store holds records that it sealed: put the key back, or choose another folder", e.keyFile())
+		}
+		if n.keyset, err = seal.Create(e.keyFile()); err != nil {
+			return err
+		}
+	}
+	if err := seal.Check(ctx, n.store, n.keyset); err != nil {
+		return fmt.Errorf("store %s: %w", e.key(), err)
+	}
+	var err error
+	n.vault, err = vault.New(vault.Config{Store: n.store, Sealer: n.keyset, Logger: n.log, Events: n.hub.emit})
+	if err != nil {
+		return err
+	}
+	n.loops.Go(func() { n.store.Run(ctx, time.Minute) })
+	return nil
+}
+
+// Destruct ends the node with its last lease.
+func (n *node) Destruct() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	err := n.vault.Close(ctx)
+	n.cancel()
+	n.loops.Wait()
+	return errors.Join(err, n.store.Close())
+}
+
+// lease keeps a node open: one for a configuration, shared by its requests, so
+// that a request which outlives its configuration still has a store.
+type lease struct {
+	*node
+	key  string
+	refs atomic.Int64
+}
+
+// takeLease opens the node or joins the configuration that has it open; fresh
+// tells which.
+func takeLease(e engine, key string) (l *lease, fresh bool, err error) {
+	v, loaded, err := nodes.LoadOrNew(e.key(), func() (caddy.Destructor, error) { return openNode(e, key) })
+	if err != nil {
+		return nil, false, err
+	}
+	l = &lease{node: v.(*node), key: e.key()}
+	l.refs.Store(1)
+	if loaded && key != "" {
+		keyset, err := seal.Parse([]byte(key))
+		if err == nil && keyset.Fingerprint() != l.keyset.Fingerprint() {
+			err = seal.ErrForeignKey
+		}
+		if err != nil {
+			l.release()
+			return nil, false, fmt.Errorf("option key of store %s: %w; a sealing key cannot be changed by a reload", e.key(), err)
+		}
+	}
+	return l, !loaded, nil
+}
+
+// hold adds a user; false if the last one has gone.
+func (l *lease) hold() bool {
+	for {
+		n := l.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if l.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release gives back what takeLease or hold took.
+func (l *lease) release() {
+	if l.refs.Add(-1) > 0 {
+		return
+	}
+	if _, err := nodes.Delete(l.key); err != nil {
+		l.log.Error("closing store", "store", l.key, "error", err)
+	}
+}
+
+var (
+	_ engine                = (*BadgerStore)(nil)
+	_ caddy.Provisioner     = (*BadgerStore)(nil)
+	_ caddyfile.Unmarshaler = (*BadgerStore)(nil)
+	_ caddy.Destructor      = (*node)(nil)
+)

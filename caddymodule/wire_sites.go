@@ -1,0 +1,243 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nightlatch/nightlatch/adapter"
+	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/provider"
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// siteProvider is a site's provider and the name that the site has there.
+type siteProvider struct {
+	name     string
+	issuer   string
+	clientID string
+	realm    *runningRealm // nil: a foreign one
+	foreign  *Foreign      // nil: a realm of this process
+}
+
+// siteProvider finds the provider of a site; "" stands for the only one.
+func (a *App) siteProvider(s *Site) (*siteProvider, error) {
+	names := slices.Sorted(maps.Keys(a.realms))
+	names = append(names, slices.Sorted(maps.Keys(a.Providers))...)
+	name := s.Provider
+	if name == "" && len(names) == 1 {
+		name = names[0]
+	}
+	if r := a.realms[name]; r != nil {
+		id := s.ClientID
+		if id == "" {
+			id = s.url.Hostname()
+		}
+		return &siteProvider{name: name, issuer: r.issuer(), clientID: id, realm: r}, nil
+	}
+	if f := a.Providers[name]; f != nil {
+		if s.ClientID != "" && s.ClientID != f.ClientID {
+			return nil, fmt.Errorf("option client_id: with provider %s its own client_id is used", name)
+		}
+		return &siteProvider{name: name, issuer: strings.TrimSuffix(f.Issuer, "/"), clientID: f.ClientID, foreign: f}, nil
+	}
+	switch {
+	case len(names) == 0:
+		return nil, errors.New("the global option nightlatch declares neither a realm nor a provider")
+	case name == "":
+		return nil, fmt.Errorf("option provider is missing: want one of %s", strings.Join(names, ", "))
+	}
+	return nil, fmt.Errorf("option provider: %q is not declared: want one of %s", name, strings.Join(names, ", "))
+}
+
+// addSite is called while sites are provisioned. A site of a realm becomes one
+// of its clients.
+func (a *App) addSite(s *Site) error {
+	for _, other := range a.sites {
+		if other.URL == s.URL {
+			return errors.New("the site has nightlatch twice: one block per site, with a matcher or public for the open paths")
+		}
+		if other.provider.realm != nil && other.provider.realm == s.provider.realm && other.provider.clientID == s.provider.clientID {
+			return fmt.Errorf("option client_id: %q is the name of site %s already: give this one another", s.provider.clientID, other.URL)
+		}
+	}
+	if r := s.provider.realm; r != nil && a.Realms[r.name].Clients[s.provider.clientID] != nil {
+		return fmt.Errorf("option client_id: %q is a client of realm %s already: give the site another", s.provider.clientID, r.name)
+	}
+	a.sites = append(a.sites, s)
+	return nil
+}
+
+// siteSecret is the secret of a site's client at a realm of this process. Made
+// once, sealed; nobody ever types it.
+type siteSecret struct {
+	Secret string `json:"secret"`
+}
+
+func siteSecrets(sealer storage.Sealer) *storage.Table[siteSecret] {
+	return &storage.Table[siteSecret]{Name: "site_client", Sealer: sealer}
+}
+
+// secretOf reads or makes the secret of a site's client.
+func (a *App) secretOf(ctx context.Context, p *siteProvider) (string, error) {
+	table, fresh := siteSecrets(a.lease.keyset), siteSecret{Secret: rand.Text()}
+	secret := ""
+	err := a.lease.store.Update(ctx, func(tx storage.Tx) error {
+		s, err := table.Get(tx, p.realm.name, p.clientID)
+		if errors.Is(err, storage.ErrNotFound) {
+			s, err = &fresh, table.Put(tx, p.realm.name, p.clientID, &fresh)
+		}
+		if err != nil {
+			return err
+		}
+		secret = s.Secret
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("reading the secret of client %s: %w", p.clientID, err)
+	}
+	return secret, nil
+}
+
+// wireSites makes the relying party of each site, what the vault knows of its
+// provider, and its client at a realm.
+func (a *App) wireSites(ctx context.Context) error {
+	a.vaults = map[string]*vault.Provider{}
+	for _, s := range a.sites {
+		if err := a.wireSite(ctx, s); err != nil {
+			return fmt.Errorf("nightlatch %s: %w", s.URL, err)
+		}
+	}
+	return nil
+}
+
+func (a *App) wireSite(ctx context.Context, s *Site) error {
+	p := s.provider
+	ap := adapter.Provider{Name: p.name, Issuer: p.issuer, ClientID: p.clientID}
+	if p.realm != nil {
+		secret, err := a.secretOf(ctx, p)
+		if err != nil {
+			return err
+		}
+		ap.ClientSecret, ap.HTTPClient, ap.Local = secret, p.realm.client, true
+		p.realm.declared.Clients = append(p.realm.declared.Clients, siteClient(s, secret))
+		if err := p.realm.declared.Validate(); err != nil {
+			return err
+		}
+	} else {
+		ap.ClientSecret, ap.AuthParams, ap.Algorithms = p.foreign.ClientSecret, p.foreign.AuthParams, p.foreign.Algorithms
+		ap.HTTPClient = &http.Client{Timeout: 10 * time.Second}
+	}
+	c := adapter.Config{
+		Site: s.url, Provider: ap, RequestScopes: s.RequestScopes, JobScopes: func() []string { return a.jobScopes(s) },
+		BearerAudience: s.BearerAudience, Public: s.isPublic, Offline: s.isOffline, Apply: s.apply, OriginalURL: originalURL,
+		SessionIdle: s.idle, SessionMax: s.max, SessionRecheck: s.recheck,
+		Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
+		Log: a.log.With("site", s.URL), Events: func(name string, data map[string]any) { a.emit("site_"+name, data) },
+	}
+	if s.Allow != nil {
+		c.Allow = s.Allow.permits
+	}
+	var err error
+	if s.rp, err = adapter.New(c); err != nil {
+		return err
+	}
+	a.vaults[p.name+" "+p.clientID] = vaultProvider(ap, p, s.rp)
+	return nil
+}
+
+// siteClient is a site as a client of its realm. It always asks consent for
+// offline_access: no link and no single sign-on makes a grant unseen.
+func siteClient(s *Site, secret string) provider.DeclaredClient {
+	return provider.DeclaredClient{Secret: secret, Client: client.Client{
+		ClientID: s.provider.clientID, Name: s.provider.clientID, BaseURL: s.URL,
+		RedirectURIs: []string{adapter.CallbackURL(s.url)}, PostLogoutRedirectURIs: []string{adapter.LoggedOutURL(s.url)},
+		StandardFlow: true, RequirePKCE: true, ConsentOffline: true, FullScope: true, SigningAlgorithm: "ES256",
+	}}
+}
+
+func vaultProvider(ap adapter.Provider, p *siteProvider, rp *adapter.RelyingParty) *vault.Provider {
+	v := &vault.Provider{
+		Name: ap.Name, Issuer: ap.Issuer, ClientID: ap.ClientID, ClientSecret: ap.ClientSecret,
+		HTTPClient: ap.HTTPClient, Local: ap.Local, TokenEndpoint: rp.TokenEndpoint,
+	}
+	if p.realm != nil {
+		known := func(name string) func(context.Context) (string, error) {
+			address := realm.Settings{Name: p.realm.name, URL: p.realm.url}.Endpoint(name)
+			return func(context.Context) (string, error) { return address, nil }
+		}
+		v.TokenEndpoint, v.RevocationEndpoint = known("token"), known("revoke")
+	}
+	return v
+}
+
+// jobScopes are the scopes of all jobs that use the grants of a site.
+func (a *App) jobScopes(s *Site) []string {
+	var out []string
+	for name, j := range a.Jobs {
+		if a.siteOf(name) != s.URL {
+			continue
+		}
+		for _, scope := range j.Scopes {
+			if !slices.Contains(out, scope) {
+				out = append(out, scope)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// siteOf is the site whose grants a job uses: the one that it names, else the
+// only one with offline paths, else the only one; "" if that leaves a choice.
+func (a *App) siteOf(job string) string {
+	j := a.Jobs[job]
+	if j.Site != "" {
+		return strings.TrimSuffix(j.Site, "/")
+	}
+	var all, offline []string
+	for _, s := range a.sites {
+		if j.Provider != "" && j.Provider != s.provider.name {
+			continue
+		}
+		all = append(all, s.URL)
+		if s.hasOffline() {
+			offline = append(offline, s.URL)
+		}
+	}
+	switch {
+	case len(offline) == 1:
+		return offline[0]
+	case len(all) == 1:
+		return all[0]
+	}
+	return ""
+}
+
+func (s *Site) hasOffline() bool { return len(s.offline)+len(s.offlineOptional) > 0 }
+
+// ended drops what this configuration keeps of sessions that are over.
+func (a *App) ended(ctx context.Context, providerName, sub, sid string) {
+	for _, s := range a.sites {
+		if s.provider.name != providerName {
+			continue
+		}
+		var err error
+		if sid != "" {
+			err = s.rp.EndSession(ctx, sid)
+		} else {
+			err = s.rp.EndSubject(ctx, sub)
+		}
+		if err != nil {
+			a.log.Error("ending sessions", "site", s.URL, "error", err)
+		}
+	}
+}

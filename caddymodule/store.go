@@ -103,7 +103,7 @@ func (b *BadgerStore) open(log *slog.Logger) (storage.Backend, error) {
 		case !errors.Is(err, badger.ErrInUse):
 			return nil, err
 		case time.Now().After(deadline):
-			return nil, fmt.Errorf("%w; stop that process, or change a running server with `nightlatch reload`", err)
+			return nil, fmt.Errorf("%w; to change a running server use `nightlatch reload`", err)
 		case !told:
 			log.Info("waiting for another process to let go of the store", "dir", b.Dir)
 		}

@@ -1,0 +1,213 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/nightlatch/nightlatch/adapter/session"
+	"github.com/nightlatch/nightlatch/provider/event"
+)
+
+func TestAllow(t *testing.T) {
+	alice := session.Identity{
+		Subject: "1", Name: "alice", Email: "Alice@Example.com", EmailVerified: true, Roles: []string{"editor"}, Groups: []string{"staff"},
+		Claims: map[string]any{"department": []any{"it", "hr"}, "level": float64(3), "vip": true},
+	}
+	unverified := alice
+	unverified.EmailVerified = false
+	for name, c := range map[string]struct {
+		rule Allow
+		id   session.Identity
+		want bool
+	}{
+		"any":                     {Allow{Any: true}, alice, true},
+		"anonymous":               {Allow{Any: true}, session.Identity{}, false},
+		"empty rule":              {Allow{}, alice, false},
+		"user":                    {Allow{Users: []string{"bob", "alice"}}, alice, true},
+		"other user":              {Allow{Users: []string{"bob"}}, alice, false},
+		"sub":                     {Allow{Users: []string{"sub=1"}}, alice, true},
+		"role":                    {Allow{Roles: []string{"editor"}}, alice, true},
+		"group":                   {Allow{Groups: []string{"staff"}}, alice, true},
+		"group is not a role":     {Allow{Roles: []string{"staff"}}, alice, false},
+		"email":                   {Allow{Emails: []string{"alice@example.com"}}, alice, true},
+		"email, not verified":     {Allow{Emails: []string{"alice@example.com"}}, unverified, false},
+		"domain":                  {Allow{EmailDomains: []string{"example.com"}}, alice, true},
+		"domain, not verified":    {Allow{EmailDomains: []string{"example.com"}}, unverified, false},
+		"domain, longer":          {Allow{EmailDomains: []string{"le.com"}}, alice, false},
+		"claim":                   {Allow{Claims: map[string][]string{"department": {"hr"}}}, alice, true},
+		"claim, number":           {Allow{Claims: map[string][]string{"level": {"3"}}}, alice, true},
+		"claim, boolean":          {Allow{Claims: map[string][]string{"vip": {"true"}}}, alice, true},
+		"claim, other":            {Allow{Claims: map[string][]string{"department": {"ops"}}}, alice, false},
+		"one of several suffices": {Allow{Roles: []string{"boss"}, Groups: []string{"staff"}}, alice, true},
+	} {
+		if got := c.rule.permits(c.id); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestIdentityHeaders: no spelling that an app's server could take for an
+// identity header gets through.
+func TestIdentityHeaders(t *testing.T) {
+	names := headerNames{"X-User": {}}
+	h := http.Header{"X-User": {"mallory"}, "X_user": {"mallory"}, "X.User": {"mallory"}, "x_USER": {"mallory"}, "X-Users": {"kept"}, "Accept": {"kept"}}
+	names.strip(h)
+	if len(h) != 2 || h.Get("X-Users") != "kept" || h.Get("Accept") != "kept" {
+		t.Errorf("left: %v", h)
+	}
+}
+
+// TestPlaceholders: empty for nobody, known when somebody is there, and not to
+// be forged.
+func TestPlaceholders(t *testing.T) {
+	repl := caddy.NewReplacer()
+	r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
+	r = caddyhttp.PrepareRequest(r, repl, httptest.NewRecorder(), nil)
+	beginIdentity(r)
+	const all = "{http.auth.user.id}|{http.auth.user.name}|{http.auth.user.groups}|{http.auth.user.offline}|{http.auth.user.claims.department}|{http.auth.user.nonsense}"
+	if got, err := repl.ReplaceOrErr(all, false, true); err != nil || got != "|||||" {
+		t.Errorf("nobody: %q, %v", got, err)
+	}
+	setIdentity(r, session.Identity{Subject: "1", Name: "alice", Groups: []string{"a", "b"}, Claims: map[string]any{"department": []any{"it"}}})
+	if got := repl.ReplaceAll(all, ""); got != "1|alice|a,b|false|it|" {
+		t.Errorf("alice: %q", got)
+	}
+}
+
+func TestDropOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		e    event.Event
+		want drop
+		ok   bool
+	}{
+		"revoked":      {event.Event{Type: event.OfflineSessionEnd, OfflineSession: "o", Subject: "s"}, drop{offlineSession: "o", reason: "revoked"}, true},
+		"idle":         {event.Event{Type: event.OfflineSessionEnd, OfflineSession: "o", Reason: "idle_expired"}, drop{offlineSession: "o", reason: "idle_expired"}, true},
+		"replay":       {event.Event{Type: event.RefreshTokenReplay, OfflineSession: "o", Reason: "reuse_detected"}, drop{offlineSession: "o", reason: "reuse_detected"}, true},
+		"user changed": {event.Event{Type: event.UserChanged, Subject: "s", Reason: "user_disabled"}, drop{sub: "s", reason: "user_disabled"}, true},
+		"logout":       {event.Event{Type: event.Logout, Subject: "s", Session: "x"}, drop{}, false},
+		"refresh":      {event.Event{Type: event.RefreshToken, OfflineSession: "o"}, drop{}, false},
+		"no session":   {event.Event{Type: event.OfflineSessionEnd}, drop{}, false},
+	} {
+		if got, ok := dropOf(c.e); got != c.want || ok != c.ok {
+			t.Errorf("%s: %+v %v", name, got, ok)
+		}
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		code   string
+		want   int
+	}{
+		{200, "", 0},
+		{400, "invalid_grant", exitReconsent},
+		{400, "invalid_request", exitUsage}, {400, "invalid_scope", exitUsage}, {400, "ambiguous_grant", exitUsage},
+		{401, "invalid_client", exitCredentials},
+		{403, "access_denied", exitDenied},
+		{404, "no_grant", exitNoGrant},
+		{404, "not_found", exitTemporary}, {429, "", exitTemporary}, {502, "", exitTemporary}, {503, "temporarily_unavailable", exitTemporary},
+	} {
+		if got := exitCode(c.status, jobError{Code: c.code}); got != c.want {
+			t.Errorf("%d %s: %d, want %d", c.status, c.code, got, c.want)
+		}
+	}
+}
+
+// TestJobClient: credentials go by Basic authentication, over TCP as over a
+// unix socket, and no message of an error holds them.
+func TestJobClient(t *testing.T) {
+	t.Setenv("NIGHTLATCH_JOB", "backup")
+	t.Setenv("NIGHTLATCH_SECRET", "s3cr:t+/%")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name, _, ok := r.BasicAuth(); !ok || name != "backup" || r.FormValue("user") != "alice" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":"invalid_grant","grant_status":"revoked","reconsent_uri":"http://app/backup\u001b[2J"}`)
+	}))
+	defer server.Close()
+	var stderr strings.Builder
+	_, code := (&jobClient{url: server.URL}).do(&stderr, http.MethodPost, "/token", map[string][]string{"user": {"alice"}})
+	if code != exitReconsent || !strings.Contains(stderr.String(), "http://app/backup") || !strings.Contains(stderr.String(), "revoked") {
+		t.Errorf("code %d, %q", code, stderr.String())
+	}
+	if strings.ContainsAny(stderr.String(), "\x1b") || strings.Contains(stderr.String(), "s3cr") {
+		t.Errorf("message: %q", stderr.String())
+	}
+	server.Close()
+	if _, code := (&jobClient{url: server.URL}).do(&stderr, http.MethodPost, "/token", nil); code != exitTemporary {
+		t.Errorf("nobody listens: %d", code)
+	}
+	if _, code := (&jobClient{url: "ftp://x"}).do(&stderr, http.MethodPost, "/token", nil); code != exitUsage {
+		t.Errorf("address: %d", code)
+	}
+}
+
+// TestInProcess: the way to a realm of this process is HTTP without a network.
+func TestInProcess(t *testing.T) {
+	release := make(chan struct{})
+	realm := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/realms/demo/panic":
+			panic("a bug")
+		case "/realms/demo/slow":
+			<-release
+		}
+		w.Header().Set("X-Host", r.Host)
+		w.WriteHeader(http.StatusTeapot)
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(body)
+	})
+	client := &http.Client{Transport: &inProcess{realm: realm, host: "id.test", serves: func(p string) bool { return strings.HasPrefix(p, "/realms/demo/") }}}
+	resp, err := client.Post("http://id.test/realms/demo/x?y=1", "text/plain", strings.NewReader("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusTeapot || string(body) != "hello" || resp.Header.Get("X-Host") != "id.test" {
+		t.Errorf("%d %q %v", resp.StatusCode, body, resp.Header)
+	}
+	for _, address := range []string{"http://elsewhere.test/realms/demo/x", "http://id.test/realms/other/x", "http://id.test/realms/demo/panic"} {
+		if resp, err := client.Get(address); err == nil {
+			t.Errorf("%s answers %d", address, resp.StatusCode)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://id.test/realms/demo/slow", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Do(req); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a slow realm: %v", err)
+	}
+	close(release)
+}
+
+// TestConsentURI: the link that jobs hand to people.
+func TestConsentURI(t *testing.T) {
+	set := func(paths string) caddyhttp.RawMatcherSets {
+		return caddyhttp.RawMatcherSets{caddy.ModuleMap{"path": []byte(paths)}}
+	}
+	for want, sets := range map[string]caddyhttp.RawMatcherSets{
+		"http://app/backup":                set(`["/backup","/backup/*"]`),
+		"http://app/sync":                  set(`["/backup/*","/sync"]`),
+		"http://app/?scope=offline_access": set(`["/backup/*"]`),
+		"http://app/x":                     append(caddyhttp.RawMatcherSets{caddy.ModuleMap{"method": []byte(`["GET"]`)}}, set(`["/x"]`)...),
+	} {
+		if got := consentURI("http://app", sets); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

@@ -36,6 +36,7 @@ type Options struct {
 // Backend implements storage.Backend.
 type Backend struct {
 	db       *badger.DB
+	room     room
 	log      *slog.Logger
 	watchers watchers
 
@@ -96,7 +97,7 @@ func Open(o Options) (*Backend, error) {
 		return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
 	}
 	b := &Backend{
-		db: db, log: o.Logger, sync: (*badger.Txn).Commit,
+		db: db, room: roomOf(db), log: o.Logger, sync: (*badger.Txn).Commit,
 		jobs: make(chan *job, maxFold), closed: make(chan struct{}), done: make(chan struct{}),
 	}
 	go b.commitLoop()
@@ -155,15 +156,15 @@ func (b *Backend) isClosed() bool {
 	}
 }
 
-// Sweep deletes expired items in the order of their expiry, at most limit rows
-// in one commit.
+// Sweep deletes expired items in the order of their expiry, in commits that are
+// small, so that Updates behind them do not wait long.
 func (b *Backend) Sweep(ctx context.Context, before time.Time, limit int) (int, error) {
 	total := 0
 	for total < limit {
 		var swept int
 		var more bool
 		err := b.update(ctx, func(t tx) (err error) {
-			swept, more, err = t.sweep(before, limit-total)
+			swept, more, err = t.sweep(before, min(limit-total, 256))
 			return err
 		})
 		if err != nil {

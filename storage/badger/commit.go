@@ -122,12 +122,9 @@ func (b *Backend) commit(first *job) (held *job) {
 	for ; current != nil; current = b.next(len(waiting)) {
 		own := newOverlay(batch)
 		current.err = b.run(current, own)
-		if current.err == nil && !b.fits(batch, own) {
-			if len(batch.writes) > 0 {
-				held = current // runs again, at the head of the next commit
-				break
-			}
-			current.err = fmt.Errorf("updating store: %d rows of %d bytes: %w", len(own.writes), own.size, storage.ErrTooLarge)
+		if current.err == nil && !b.room.holds(batch, own) {
+			held = current // runs again, at the head of the next commit
+			break
 		}
 		if current.err == nil {
 			batch.merge(own)
@@ -168,12 +165,6 @@ func (b *Backend) commit(first *job) (held *job) {
 	return held
 }
 
-// fits tells whether both overlays together stay below Badger's limits.
-func (b *Backend) fits(batch, own *overlay) bool {
-	return int64(len(batch.writes)+len(own.writes)) < b.db.MaxBatchCount()-8 &&
-		batch.size+own.size < b.db.MaxBatchSize()-8*perRow
-}
-
 // next takes a job that waits already; it never waits for one.
 func (b *Backend) next(have int) *job {
 	for have < maxFold {
@@ -202,7 +193,11 @@ func (b *Backend) run(j *job, own *overlay) (err error) {
 	if j.ctx.Err() != nil {
 		return context.Cause(j.ctx)
 	}
-	return j.fn(tx{rows: own, own: own})
+	t := tx{rows: own, own: own, room: b.room}
+	if err := j.fn(t); err != nil {
+		return err
+	}
+	return t.fits() // also if the closure swallowed it
 }
 
 func (j *job) finish(err error) {

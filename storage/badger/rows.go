@@ -83,6 +83,25 @@ func (o *overlay) set(key string, value []byte) {
 	o.size += rowSize(key, value)
 }
 
+// room is what one Badger transaction takes.
+type room struct {
+	rows  int
+	bytes int64
+}
+
+func roomOf(db *badger.DB) room {
+	// The commit adds a row of its own.
+	return room{int(db.MaxBatchCount()) - 8, db.MaxBatchSize() - 8*perRow}
+}
+
+// holds tells whether all overlays together fit.
+func (r room) holds(overlays ...*overlay) bool {
+	for _, o := range overlays {
+		r.rows, r.bytes = r.rows-len(o.writes), r.bytes-o.size
+	}
+	return r.rows > 0 && r.bytes > 0
+}
+
 // merge takes over the writes of another overlay.
 func (o *overlay) merge(from *overlay) {
 	for key, value := range from.writes {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -63,6 +64,7 @@ func decode(key, raw []byte) (storage.Item, error) {
 type tx struct {
 	rows rows
 	own  *overlay // nil in a View
+	room room
 }
 
 func (t tx) Get(key []byte) (storage.Item, error) {
@@ -81,7 +83,7 @@ func (t tx) Put(it storage.Item) error {
 	if !it.Expires.IsZero() {
 		t.own.set(expiryKey(nano(it.Expires), it.Key), []byte{})
 	}
-	return nil
+	return t.fits()
 }
 
 func (t tx) Delete(key []byte) error {
@@ -89,6 +91,14 @@ func (t tx) Delete(key []byte) error {
 		return errors.New("deleting in a view")
 	}
 	t.own.set(dataKey(key), nil)
+	return t.fits()
+}
+
+// fits stops a transaction that no commit will take before it grows further.
+func (t tx) fits() error {
+	if !t.room.holds(t.own) {
+		return fmt.Errorf("transaction of %d rows and %d bytes: %w", len(t.own.writes), t.own.size, storage.ErrTooLarge)
+	}
 	return nil
 }
 
@@ -137,7 +147,9 @@ func (t tx) sweep(before time.Time, limit int) (swept int, more bool, err error)
 		case err != nil:
 			return 0, false, err
 		case nano(it.Expires) == at:
-			_ = t.Delete(key)
+			if err := t.Delete(key); err != nil {
+				return 0, false, err
+			}
 			swept++
 		}
 	}

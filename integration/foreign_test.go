@@ -10,7 +10,7 @@ import (
 // Provider in another process, found by discovery (A10). The other process is a
 // Nightlatch realm, reached over the network as any provider would be.
 func TestForeignProvider(t *testing.T) {
-	app := newGateway(t, `{
+	sites := `{
 	default_bind 127.0.0.1
 	nightlatch {
 		store badger ./nightlatch-data
@@ -38,7 +38,8 @@ http://localhost:8081 {
 http://127.0.0.1:8082 {
 	nightlatch_tokens
 }
-`)
+`
+	app := newGateway(t, sites)
 	realm := newGateway(t, `{
 	default_bind 127.0.0.1
 	nightlatch {
@@ -65,7 +66,7 @@ http://localhost:8080 {
 `)
 	// The app's gateway starts first: a provider that is down does not stop it.
 	app.ports["8080"] = realm.ports["8080"]
-	app.WriteConfig(strings.ReplaceAll(readFile(t, app.Config()), "localhost:8080", realm.URL("localhost:8080")))
+	app.WriteConfig(sites)
 	app.StartSites("8081", "8082")
 	if resp, _ := get(t, app.URL("http://localhost:8081/"), http.Header{"Accept": {"text/html"}, "Sec-Fetch-Mode": {"navigate"}}); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("with its provider down the app answers %d", resp.StatusCode)
@@ -73,13 +74,12 @@ http://localhost:8080 {
 	realm.Start()
 
 	b := newBrowser(t)
+	// Discovery is retried: nothing has to be restarted.
+	app.await("the login", func() bool {
+		resp, _ := get(t, app.URL("http://localhost:8081/"), http.Header{"Accept": {"text/html"}})
+		return resp.StatusCode == http.StatusSeeOther
+	})
 	b.Open(app.URL("http://localhost:8081/backup"))
-	for range 20 {
-		if b.Has("form#login") {
-			break
-		}
-		b.Open(app.URL("http://localhost:8081/backup"))
-	}
 	b.Login("alice", "alice-demo")
 	b.Wants("Offline")
 	b.Click(`form#consent [name="accept"]`)

@@ -64,7 +64,7 @@ func TestStoreInUse(t *testing.T) {
 	g.Start()
 	second := newGateway(t, example(t))
 	second.WriteConfig(strings.Replace(example(t), "./nightlatch-data", filepath.Join(g.Dir, "nightlatch-data"), 1))
-	r := second.Run([]string{"CADDY_ADMIN=off"}, "run", "--config", "Caddyfile")
+	r := second.Run(nil, "run", "--config", "Caddyfile")
 	if r.Code == 0 {
 		t.Fatal("two processes share a store")
 	}

@@ -45,8 +45,8 @@ func (t *Table[T]) ListBy(tx Tx, scope, index, value, after string, limit int) (
 
 // IDsBy is ListBy without reading the records.
 func (t *Table[T]) IDsBy(tx Tx, scope, index, value, after string, limit int) ([]string, error) {
-	if _, ok := t.Indexes[index]; !ok {
-		return nil, fmt.Errorf("table %s has no index %q", t.Name, index)
+	if ix, ok := t.Indexes[index]; !ok || ix.Unique {
+		return nil, fmt.Errorf("table %s does not list by %q", t.Name, index)
 	}
 	prefix := t.indexKey(scope, index, value)
 	var from []byte
@@ -70,6 +70,9 @@ func (t *Table[T]) IDsBy(tx Tx, scope, index, value, after string, limit int) ([
 
 // GetBy returns the record with a value of a unique index, or ErrNotFound.
 func (t *Table[T]) GetBy(tx Tx, scope, index, value string) (Row[T], error) {
+	if !t.Indexes[index].Unique {
+		return Row[T]{}, fmt.Errorf("table %s has no unique index %q", t.Name, index)
+	}
 	it, err := tx.Get(t.uniqueKey(scope, index, value))
 	if err != nil {
 		return Row[T]{}, err
@@ -85,7 +88,7 @@ func (t *Table[T]) GetBy(tx Tx, scope, index, value string) (Row[T], error) {
 // Count tells how many records have a value of a counted index. It reads the
 // counter's shards, never the records.
 func (t *Table[T]) Count(tx Tx, scope, index, value string) (int, error) {
-	if ix, ok := t.Indexes[index]; !ok || !ix.Counted {
+	if ix := t.Indexes[index]; !ix.Counted || ix.Unique {
 		return 0, fmt.Errorf("table %s does not count by %q", t.Name, index)
 	}
 	items, err := tx.Scan(Key(t.Name+"#", scope, index, value), nil, counterShards)
@@ -113,8 +116,11 @@ type Entry struct{ Value, ID string }
 // Between pages through an index in the order of values, then ids: entries
 // greater than after and with a value of at most to. An after without ID begins
 // at its Value, inclusively. It reads no records. Unique indexes have no order
-// to page through: they yield nothing.
+// to page through.
 func (t *Table[T]) Between(tx Tx, scope, index string, after Entry, to string, limit int) ([]Entry, error) {
+	if ix, ok := t.Indexes[index]; !ok || ix.Unique {
+		return nil, fmt.Errorf("table %s does not list by %q", t.Name, index)
+	}
 	from := t.indexKey(scope, index, after.Value)
 	if after.ID != "" {
 		from = t.indexKey(scope, index, after.Value, after.ID)

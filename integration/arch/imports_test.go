@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 
 	"provider/authorize":  domain,
 	"provider/login":      domain,
+	"provider/device":     domain,
 	"provider/grant":      domain,
 	"provider/introspect": domain,
 	"provider/revoke":     domain,

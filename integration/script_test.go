@@ -1,0 +1,35 @@
+package integration
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScript runs testdata/script: the commands of the binary, typed in as an
+// operator or a job's author would, with what they print.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(env *testscript.Env) error {
+			for _, name := range []string{"HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
+				env.Setenv(name, env.WorkDir)
+			}
+			env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
+			env.Setenv("CADDY_ADMIN", "unix/"+filepath.Join(env.WorkDir, "a.sock"))
+			for _, name := range []string{"REALM", "APP", "JOBS"} {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return err
+				}
+				_, port, _ := net.SplitHostPort(l.Addr().String())
+				l.Close()
+				env.Setenv(name, port)
+			}
+			return nil
+		},
+	})
+}

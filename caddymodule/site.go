@@ -74,6 +74,7 @@ type Site struct {
 	idle, max, recheck                      time.Duration
 	headers                                 headerNames
 	consent                                 string
+	server                                  *caddyhttp.Server
 	rp                                      *adapter.RelyingParty // from Start on
 }
 
@@ -99,6 +100,7 @@ func (s *Site) provision(ctx caddy.Context) error {
 		return err
 	}
 	s.app = app
+	s.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	s.URL = strings.TrimSuffix(s.URL, "/")
 	if s.url, err = url.Parse(s.URL); err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.Host == "" || s.url.Path != "" || s.url.RawQuery != "" || s.url.Fragment != "" || s.url.User != nil {
 		return errors.New("want the site's public address such as https://app.example.com, without a path")
@@ -204,6 +206,9 @@ func (s *Site) apply(r *http.Request, id session.Identity) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if s.probed(r) {
+		return nil
+	}
 	leave, ok := s.app.enter(r.Context())
 	if !ok {
 		return notReady(w)

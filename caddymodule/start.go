@@ -72,6 +72,7 @@ func (a *App) started() {
 			a.log.Error("disabling what left the configuration", "realm", name, "error", err)
 		}
 	}
+	a.warnOfLostCallbacks()
 	a.tellWhereToGo()
 }
 

@@ -1,0 +1,211 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// gateway runs configurations in this process, on ports of its own.
+type gateway struct {
+	t           *testing.T
+	dir         string
+	realm, site string // host:port
+}
+
+func newGateway(t *testing.T) *gateway {
+	g := &gateway{t: t, dir: filepath.Join(t.TempDir(), "data"), realm: freeAddr(t), site: freeAddr(t)}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+		lingering.mu.Lock()
+		owed := lingering.owed
+		lingering.owed = nil
+		lingering.mu.Unlock()
+		for timer, leave := range owed {
+			timer.Stop()
+			leave()
+		}
+	})
+	return g
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return "localhost:" + port
+}
+
+// load runs a configuration: lines for the realm, and the site's block.
+func (g *gateway) load(inRealm, site string) error {
+	g.t.Helper()
+	text := fmt.Sprintf(`{
+	admin off
+	default_bind 127.0.0.1
+	nightlatch {
+		store badger %s
+		realm demo {
+			url http://%s
+			signing_algorithm ES256
+			client reports {
+				secret reports-demo
+				service_account
+			}
+			%s
+		}
+	}
+}
+http://%s {
+	nightlatch_provider
+}
+http://%s {
+	%s
+}
+`, g.dir, g.realm, inRealm, g.realm, g.site, site)
+	raw, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return err
+	}
+	return caddy.Load(raw, false)
+}
+
+func (g *gateway) guarded() string { return "nightlatch http://" + g.site + "\n\trespond hello" }
+
+// lifespan is what the realm says of an access token's life, in seconds.
+func (g *gateway) lifespan() int {
+	g.t.Helper()
+	http.DefaultClient.CloseIdleConnections() // a reload closes them
+	resp, err := http.PostForm("http://"+g.realm+"/realms/demo/protocol/openid-connect/token", url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {"reports"}, "client_secret": {"reports-demo"},
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		ExpiresIn int `json:"expires_in"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		g.t.Fatalf("%d: %v", resp.StatusCode, err)
+	}
+	return answer.ExpiresIn
+}
+
+// TestRun: a start, a reload, a reload that fails, and the store's life
+// through them.
+func TestRun(t *testing.T) {
+	g := newGateway(t)
+	if err := g.load("", g.guarded()); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.lifespan(); got != 300 {
+		t.Errorf("at first a token lives %d s", got)
+	}
+	resp, err := http.Get("http://" + g.site + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the site answers %d to nobody", resp.StatusCode)
+	}
+	t.Run("wrong host", func(t *testing.T) {
+		for _, addr := range []string{g.realm, g.site} {
+			_, port, _ := net.SplitHostPort(addr)
+			resp, err := http.Get("http://127.0.0.1:" + port + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusMisdirectedRequest || len(body) == 0 {
+				t.Errorf("%s answers %d %q", addr, resp.StatusCode, body)
+			}
+		}
+	})
+	t.Run("failed reload", func(t *testing.T) {
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer taken.Close()
+		_, port, _ := net.SplitHostPort(taken.Addr().String())
+		err = g.load("access_token_lifespan 1m", g.guarded()+"\n}\nhttp://localhost:"+port+" {\n\trespond x")
+		if err == nil {
+			t.Fatal("two listeners on one port")
+		}
+		if got := g.lifespan(); got != 300 {
+			t.Errorf("after a failed reload a token lives %d s", got)
+		}
+	})
+	t.Run("reload", func(t *testing.T) {
+		if err := g.load("access_token_lifespan 2m", g.guarded()); err != nil {
+			t.Fatal(err)
+		}
+		if got := g.lifespan(); got != 120 {
+			t.Errorf("after a reload a token lives %d s", got)
+		}
+	})
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLostCallback: a start notices when a site's own paths lead elsewhere.
+func TestLostCallback(t *testing.T) {
+	g := newGateway(t)
+	for name, c := range map[string]struct {
+		site string
+		want bool
+	}{
+		"site level":   {g.guarded(), true},
+		"with matcher": {"nightlatch /admin/* http://" + g.site + "\n\trespond hello", true},
+		"route":        {"route {\n\t\tnightlatch http://" + g.site + "\n\t\trespond hello\n\t}", true},
+		"handle":       {"handle /admin/* {\n\t\tnightlatch http://" + g.site + "\n\t\trespond hello\n\t}", false},
+		"redir":        {"redir https://example.com\n\tnightlatch http://" + g.site, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := g.load("display_name "+strings.ReplaceAll(name, " ", "-"), c.site); err != nil {
+				t.Fatal(err)
+			}
+			app, err := caddy.ActiveContext().AppIfConfigured("nightlatch")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := app.(*App).sites[0].callbackReached(); got != c.want {
+				t.Errorf("callback reached: %v", got)
+			}
+		})
+	}
+}
+
+// TestStoreThatCannotOpen: a start says why, and a failed one leaves nothing
+// open.
+func TestStoreThatCannotOpen(t *testing.T) {
+	g := newGateway(t)
+	held, _ := lend(t, g.dir, "")
+	held.release()
+	g.dir = filepath.Join(g.dir, "nightlatch.key", "below-a-file")
+	err := g.load("", g.guarded())
+	if err == nil || !strings.Contains(err.Error(), "below-a-file") {
+		t.Errorf("a folder that cannot be: %v", err)
+	}
+	if _, ok := nodes.References("badger:" + g.dir); ok {
+		t.Error("the node stays in the pool")
+	}
+}

@@ -32,6 +32,8 @@ type Table[T any] struct {
 	// records without indexes: an expired row leaves no trace, an index row
 	// would.
 	Expires func(*T) time.Time
+
+	memo memo // see Shared
 }
 
 // Row is a record with its id.
@@ -106,6 +108,10 @@ func (t *Table[T]) Delete(tx Tx, scope, id string) error {
 // List pages through the records of a scope in the order of their ids,
 // beginning behind after ("": from the first).
 func (t *Table[T]) List(tx Tx, scope, after string, limit int) ([]Row[T], error) {
+	return t.list(tx, scope, after, limit, t.decode)
+}
+
+func (t *Table[T]) list(tx Tx, scope, after string, limit int, decode func(Item) (*T, error)) ([]Row[T], error) {
 	prefix := t.Prefix(scope)
 	var from []byte
 	if after != "" {
@@ -121,7 +127,7 @@ func (t *Table[T]) List(tx Tx, scope, after string, limit int) ([]Row[T], error)
 		if err != nil {
 			return nil, err
 		}
-		v, err := t.decode(it)
+		v, err := decode(it)
 		if err != nil {
 			return nil, err
 		}

@@ -11,7 +11,7 @@ import (
 // client takes as long as a wrong secret. An assertion is not yet remembered:
 // see RememberAssertion, which needs a transaction that writes.
 func (a Authenticator) Identify(tx storage.Tx, realm string, cred Credentials) (*Client, error) {
-	c, err := ByName(tx, realm, cred.ClientID)
+	c, err := shared(tx, realm, cred.ClientID)
 	if errors.Is(err, storage.ErrNotFound) {
 		c, err = nil, nil
 	}

@@ -22,6 +22,14 @@ func ByName(tx storage.Tx, realm, clientID string) (*Client, error) {
 	return row.Record, nil
 }
 
+// shared is ByName for readers; see storage.Table.Shared.
+func shared(tx storage.Tx, realm, clientID string) (*Client, error) {
+	if clientID == "" || len(clientID) > maxName {
+		return nil, storage.ErrNotFound
+	}
+	return Clients.SharedBy(tx, realm, "client_id", clientID)
+}
+
 // HashSecret is what a record keeps of a client secret: its HMAC-SHA-256 under
 // a key derived from the sealing keyset, so that a stolen store does not allow
 // guesses. Secrets are random and long; a slow hash would only slow requests.

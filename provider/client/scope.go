@@ -42,7 +42,7 @@ func ScopeSet(tx storage.Tx, realm string) (map[string]*Scope, error) {
 	const page = 200
 	set := map[string]*Scope{}
 	for after := ""; ; {
-		rows, err := Scopes.List(tx, realm, after, page)
+		rows, err := Scopes.ListShared(tx, realm, after, page)
 		if err != nil {
 			return nil, fmt.Errorf("reading client scopes: %w", err)
 		}

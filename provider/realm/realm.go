@@ -151,7 +151,7 @@ var Table = storage.Table[Settings]{Name: "realm"}
 
 // Get reads the settings of now, defaults filled in.
 func Get(tx storage.Tx, name string) (Settings, error) {
-	s, err := Table.Get(tx, name, name)
+	s, err := Table.Shared(tx, name, name)
 	if err != nil {
 		return Settings{}, fmt.Errorf("reading realm %s: %w", name, err)
 	}

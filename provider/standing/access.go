@@ -64,7 +64,7 @@ func behind(tx storage.Tx, realmName string, a token.Access) (*Standing, error) 
 	if err != nil {
 		return nil, fmt.Errorf("reading client: %w", err)
 	}
-	u, err := optional(user.Users.Get(tx, realmName, a.Subject))
+	u, err := optional(user.Users.Shared(tx, realmName, a.Subject))
 	if err != nil {
 		return nil, fmt.Errorf("reading user: %w", err)
 	}

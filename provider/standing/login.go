@@ -19,7 +19,7 @@ func LoggedIn(tx storage.Tx, s realm.Settings, cookie string, now time.Time) (*s
 	if err != nil || us == nil {
 		return nil, nil, err
 	}
-	u, err := optional(user.Users.Get(tx, s.Name, us.User))
+	u, err := optional(user.Users.Shared(tx, s.Name, us.User))
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading user: %w", err)
 	}

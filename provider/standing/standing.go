@@ -36,11 +36,11 @@ func Read(tx storage.Tx, realmName, id string) (*Standing, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading client session: %w", err)
 	}
-	c, err := optional(client.Clients.Get(tx, realmName, cs.Client))
+	c, err := optional(client.Clients.Shared(tx, realmName, cs.Client))
 	if err != nil {
 		return nil, fmt.Errorf("reading client: %w", err)
 	}
-	u, err := optional(user.Users.Get(tx, realmName, cs.User))
+	u, err := optional(user.Users.Shared(tx, realmName, cs.User))
 	if err != nil {
 		return nil, fmt.Errorf("reading user: %w", err)
 	}

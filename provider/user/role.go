@@ -46,7 +46,7 @@ func EffectiveRoles(tx storage.Tx, s realm.Settings, u *User) ([]string, error) 
 			continue
 		}
 		seen[name] = true
-		role, err := Roles.Get(tx, s.Name, name)
+		role, err := Roles.Shared(tx, s.Name, name)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue
 		}

@@ -5,6 +5,8 @@
 //	GET       /.well-known/oauth-authorization-server/realms/{realm} discovery (RFC 8414)
 //	GET       /realms/{realm}/protocol/openid-connect/certs         discovery
 //	GET, POST …/protocol/openid-connect/auth                        authorize
+//	POST      …/protocol/openid-connect/auth/device                 device
+//	GET, POST /realms/{realm}/device                                device
 //	GET, POST /realms/{realm}/login-actions/…                       login, authorize, logout
 //	POST      …/protocol/openid-connect/token                       grant
 //	POST      …/protocol/openid-connect/token/introspect            introspect

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nightlatch/nightlatch/provider/authorize"
 	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/device"
 	"github.com/nightlatch/nightlatch/provider/discovery"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/grant"
@@ -127,6 +128,10 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 		Store: c.Store, Realm: c.Realm, Browser: browser, Hasher: p.hasher, Pages: p.pages,
 		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
 	}
+	devices := &device.Handler{
+		Store: c.Store, Realm: c.Realm, Auth: auth, Browser: browser, Pages: p.pages,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+	}
 	tokens := &grant.Handler{
 		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Hasher: p.hasher,
 		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
@@ -151,6 +156,8 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	mux.HandleFunc(metadata+base, documents.Configuration)
 	mux.HandleFunc(protocol+"certs", documents.Keys)
 	mux.HandleFunc(protocol+"auth", authorization.Authorize)
+	mux.HandleFunc(protocol+"auth/device", devices.Authorize)
+	mux.HandleFunc(base+"/device", devices.Page)
 	mux.HandleFunc(base+"/login-actions/continue", authorization.Continue)
 	mux.HandleFunc(base+"/login-actions/consent", authorization.Consent)
 	mux.Handle(base+"/login-actions/authenticate", authentication)

@@ -56,7 +56,7 @@ func (h *Handler) advance(w http.ResponseWriter, r *http.Request, f *flow) {
 		endpoint.Page(w, r, h.Log, h.Pages, err)
 		return
 	}
-	if ferr := h.forget(r.Context(), f); ferr != nil {
+	if ferr := h.forget(r.Context(), f, e); ferr != nil {
 		endpoint.Page(w, r, h.Log, h.Pages, ferr)
 		return
 	}
@@ -147,6 +147,9 @@ func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, g
 			view.Scopes = append(view.Scopes, s.ConsentText)
 		}
 	}
+	if f.device != nil {
+		view.UserCode = session.FormatUserCode(f.device.UserCode)
+	}
 	h.Pages.Consent(w, r, view)
 }
 
@@ -162,7 +165,8 @@ func name(c *client.Client) string {
 	return c.ClientID
 }
 
-// giveCode writes the code, synced, and sends it to the client.
+// giveCode writes the code, synced, and sends it to the client, or into the
+// record of the device that waits for it.
 func (h *Handler) giveCode(w http.ResponseWriter, r *http.Request, f *flow, granted client.Granted) error {
 	now := h.Now().UTC()
 	raw := session.MakeCode(h.Random)
@@ -184,17 +188,29 @@ func (h *Handler) giveCode(w http.ResponseWriter, r *http.Request, f *flow, gran
 				return err
 			}
 		}
-		return session.NewCode(tx, h.Realm, raw, session.Code{
+		code := session.Code{
 			Client: f.client.ID, RedirectURI: f.request.RedirectURI, RedirectGiven: f.request.RedirectGiven,
 			Scopes: granted.Scopes, Nonce: f.request.Nonce, Challenge: f.request.Challenge, Resource: f.request.Resource,
 			ACR: "1", User: f.user.ID, UserSession: us.ID, AuthTime: us.AuthTime,
 			IP: endpoint.ClientIP(r), Browser: browser, IssuedAt: now,
-		}, f.settings.CodeLifespan)
+		}
+		if f.device != nil {
+			err := session.GrantDevice(tx, h.Realm, f.request.Device, code, now)
+			if errors.Is(err, storage.ErrNotFound) {
+				return oidc.Errorf(oidc.CodeInvalidRequest, "the device's code has expired or was answered before")
+			}
+			return err
+		}
+		return session.NewCode(tx, h.Realm, raw, code, f.settings.CodeLifespan)
 	})
 	if err != nil {
 		return err
 	}
 	h.emit(r, f, event.Login, "")
+	if f.device != nil {
+		h.Pages.DeviceDone(w, r, web.DeviceDone{Client: name(f.client), Connected: true})
+		return nil
+	}
 	endpoint.Redirect(w, r, h.Pages, f.target(), url.Values{"code": {raw}, "session_state": {f.session.ID}})
 	return nil
 }

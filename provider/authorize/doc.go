@@ -9,8 +9,9 @@
 //
 // A request that has to wait for its user is kept as a
 // session.AuthorizationRequest; provider/login sends the browser back to
-// "continue". Neither package knows the other: the record and the addresses are
-// all they share.
+// "continue", and provider/device sends it there for a device, whose record gets
+// the answer that otherwise goes to a redirect URI. None of them knows another:
+// the record and the addresses are all they share.
 //
 // It does not own how a user proves who he is (provider/login), what a client
 // may ask for (provider/client), nor the code's exchange (provider/grant).

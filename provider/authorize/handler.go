@@ -42,7 +42,8 @@ type flow struct {
 	client   *client.Client
 	scopes   map[string]*client.Scope
 	request  *session.AuthorizationRequest
-	id       string // of the kept request; "" before it is kept
+	device   *session.DeviceAuthorization // that the answer is for; nil: the client's redirect URI
+	id       string                       // of the kept request; "" before it is kept
 
 	// Who is logged in; nil for nobody.
 	session *session.UserSession
@@ -147,11 +148,11 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 	}
 	asked := f.ask(granted.Scopes)
 	if !form.Has("accept") {
-		if err := h.forget(r.Context(), f); err != nil {
+		if err := h.forget(r.Context(), f, errDeclined); err != nil {
 			return nil, err
 		}
 		h.emit(r, f, event.ConsentDenied, "")
-		h.refuse(w, r, f, oidc.Errorf(oidc.CodeAccessDenied, "the user declined"))
+		h.refuse(w, r, f, errDeclined)
 		return nil, nil
 	}
 	now := h.Now().UTC()
@@ -177,6 +178,8 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 	return h.resume(r)
 }
 
+var errDeclined = oidc.Errorf(oidc.CodeAccessDenied, "the user declined")
+
 var errEnded = oidc.Errorf(oidc.CodeInvalidRequest, "this login has ended or began in another browser; go back to the application and begin again")
 
 // resume reads a kept request of this browser.
@@ -190,6 +193,11 @@ func (h *Handler) resume(r *http.Request) (*flow, error) {
 		if f.client, err = client.Clients.Get(tx, h.Realm, f.request.Client); err != nil {
 			return err
 		}
+		if f.request.Device != "" {
+			if f.device, err = session.WaitingDevice(tx, h.Realm, f.request.Device, h.Now()); err != nil {
+				return err
+			}
+		}
 		return h.who(tx, f, r)
 	})
 	switch {
@@ -197,7 +205,7 @@ func (h *Handler) resume(r *http.Request) (*flow, error) {
 		return nil, errEnded
 	case err != nil:
 		return nil, err
-	case !f.client.Enabled:
+	case !f.client.Enabled, f.device != nil && !f.client.DeviceGrant:
 		return nil, oidc.Errorf(oidc.CodeUnauthorizedClient, "this application is switched off")
 	}
 	return f, nil
@@ -223,21 +231,35 @@ func (h *Handler) who(tx storage.Tx, f *flow, r *http.Request) error {
 	return err
 }
 
-// refuse sends an error to the client.
+// refuse sends an error to the client; a device has it already (see forget).
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, f *flow, err error) {
 	var e *oidc.Error
 	if errors.As(err, &e) {
 		h.emit(r, f, event.LoginError, e.Code)
 	}
-	endpoint.RedirectError(w, r, h.Log, h.Pages, f.target(), err)
+	switch {
+	case f.device == nil:
+		endpoint.RedirectError(w, r, h.Log, h.Pages, f.target(), err)
+	case errors.Is(err, errDeclined):
+		h.Pages.DeviceDone(w, r, web.DeviceDone{Client: name(f.client)})
+	default:
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+	}
 }
 
-// forget removes a kept request, so that its pages lead nowhere any more.
-func (h *Handler) forget(ctx context.Context, f *flow) error {
+// forget removes a kept request that is refused, so that its pages lead nowhere
+// any more, and tells the device that waits for it.
+func (h *Handler) forget(ctx context.Context, f *flow, refused *oidc.Error) error {
 	if f.id == "" {
 		return nil
 	}
 	return h.Store.Update(ctx, func(tx storage.Tx) error {
+		if f.device != nil {
+			err := session.DenyDevice(tx, h.Realm, f.request.Device, refused.Description, h.Now())
+			if err != nil && !errors.Is(err, storage.ErrNotFound) { // decided or expired meanwhile
+				return err
+			}
+		}
 		return session.AuthorizationRequests.Delete(tx, h.Realm, f.id)
 	})
 }

@@ -97,10 +97,8 @@ func parse(f *flow, params url.Values, ring *keys.Ring) error {
 		ar.MaxAge = &age
 	}
 	ar.Nonce, ar.LoginHint, ar.Resource = params.Get("nonce"), params.Get("login_hint"), params["resource"]
-	for _, res := range ar.Resource {
-		if u, err := url.Parse(res); err != nil || !u.IsAbs() || u.Fragment != "" {
-			return oidc.Errorf(oidc.CodeInvalidTarget, "resource must be an absolute URI without a fragment") // RFC 8707 §2
-		}
+	if err := oidc.CheckResources(ar.Resource); err != nil {
+		return err
 	}
 	if hint := params.Get("id_token_hint"); hint != "" {
 		id, err := token.OpenIDHint(ring, f.settings.Issuer(), hint)
@@ -115,18 +113,12 @@ func parse(f *flow, params url.Values, ring *keys.Ring) error {
 // parseChallenge reads PKCE: S256 only, required for public clients and for all
 // that do not say otherwise (RFC 7636 §4.3, RFC 9700 §2.1.1).
 func parseChallenge(f *flow, params url.Values) error {
-	challenge, method := params.Get("code_challenge"), params.Get("code_challenge_method")
-	switch {
-	case challenge == "" && method != "":
-		return oidc.Errorf(oidc.CodeInvalidRequest, "code_challenge is missing")
-	case challenge == "" && (f.client.Public || f.client.RequirePKCE):
+	challenge := params.Get("code_challenge")
+	if err := oidc.CheckChallenge(challenge, params.Get("code_challenge_method")); err != nil {
+		return err
+	}
+	if challenge == "" && (f.client.Public || f.client.RequirePKCE) {
 		return oidc.Errorf(oidc.CodeInvalidRequest, "code_challenge is required (PKCE, S256)")
-	case challenge == "":
-		return nil
-	case method != oidc.MethodS256:
-		return oidc.Errorf(oidc.CodeInvalidRequest, "code_challenge_method must be S256")
-	case !oidc.ValidChallenge(challenge):
-		return oidc.Errorf(oidc.CodeInvalidRequest, "code_challenge is malformed")
 	}
 	f.request.Challenge = challenge
 	return nil

@@ -33,6 +33,7 @@ type Client struct {
 	StandardFlow       bool `json:"standard_flow"` // authorization code
 	DirectAccessGrants bool `json:"direct_access_grants,omitempty"`
 	ServiceAccount     bool `json:"service_account,omitempty"`
+	DeviceGrant        bool `json:"device_grant,omitempty"` // RFC 8628
 	ConsentRequired    bool `json:"consent_required,omitempty"`
 	// ConsentOffline asks consent for offline_access although ConsentRequired
 	// is off. On for every client that the adapter made: no link and no SSO

@@ -40,6 +40,7 @@ type configuration struct {
 	RevocationEndpoint    string `json:"revocation_endpoint"`
 	UserInfoEndpoint      string `json:"userinfo_endpoint"`
 	EndSessionEndpoint    string `json:"end_session_endpoint"`
+	DeviceEndpoint        string `json:"device_authorization_endpoint"` // RFC 8628 §4
 	JWKSURI               string `json:"jwks_uri"`
 
 	GrantTypes        []string `json:"grant_types_supported"`
@@ -93,6 +94,7 @@ func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
 		RevocationEndpoint:    s.Endpoint("revoke"),
 		UserInfoEndpoint:      s.Endpoint("userinfo"),
 		EndSessionEndpoint:    s.Endpoint("logout"),
+		DeviceEndpoint:        s.Endpoint("auth/device"),
 		JWKSURI:               s.Endpoint("certs"),
 
 		GrantTypes:       h.GrantTypes,

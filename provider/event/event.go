@@ -21,6 +21,12 @@ const (
 	LoginError           Type = "LOGIN_ERROR"
 	CodeToToken          Type = "CODE_TO_TOKEN"
 	CodeToTokenError     Type = "CODE_TO_TOKEN_ERROR"
+	DeviceAuth           Type = "OAUTH2_DEVICE_AUTH" // a device began to wait
+	DeviceAuthError      Type = "OAUTH2_DEVICE_AUTH_ERROR"
+	DeviceVerify         Type = "OAUTH2_DEVICE_VERIFY_USER_CODE"
+	DeviceVerifyError    Type = "OAUTH2_DEVICE_VERIFY_USER_CODE_ERROR"
+	DeviceToToken        Type = "OAUTH2_DEVICE_CODE_TO_TOKEN"
+	DeviceToTokenError   Type = "OAUTH2_DEVICE_CODE_TO_TOKEN_ERROR"
 	ClientLogin          Type = "CLIENT_LOGIN"
 	ClientLoginError     Type = "CLIENT_LOGIN_ERROR"
 	RefreshToken         Type = "REFRESH_TOKEN"

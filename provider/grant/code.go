@@ -46,8 +46,10 @@ func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, 
 		if err := proven(req, code); err != nil {
 			return err
 		}
-		out, err = h.exchange(tx, req, code, id)
-		return err
+		if out, err = h.exchange(tx, req, code, id); err != nil {
+			return err
+		}
+		return session.UseCode(tx, h.Realm, raw, code, id)
 	})
 	switch {
 	case err != nil:
@@ -71,21 +73,27 @@ func proven(req *request, code *session.Code) error {
 	if (code.RedirectGiven || len(given) > 0) && uri != code.RedirectURI {
 		return oidc.Errorf(oidc.CodeInvalidGrant, "redirect_uri differs from the authorization request's")
 	}
+	return verified(req, code.Challenge)
+}
+
+// verified checks PKCE (RFC 7636 §4.6).
+func verified(req *request, challenge string) error {
 	verifier := req.form.Get("code_verifier")
 	switch {
-	case code.Challenge == "" && verifier != "":
+	case challenge == "" && verifier != "":
 		// RFC 9700 §4.8.2: a verifier for a request without a challenge is a
 		// downgrade.
 		return oidc.Errorf(oidc.CodeInvalidGrant, "code_verifier without a code_challenge in the authorization request")
-	case code.Challenge != "" && verifier == "":
+	case challenge != "" && verifier == "":
 		return oidc.Errorf(oidc.CodeInvalidGrant, "code_verifier is missing")
-	case code.Challenge != "" && !oidc.VerifyPKCE(code.Challenge, verifier):
+	case challenge != "" && !oidc.VerifyPKCE(challenge, verifier):
 		return oidc.Errorf(oidc.CodeInvalidGrant, "code_verifier does not match")
 	}
 	return nil
 }
 
-// exchange begins the session that the code stands for.
+// exchange begins the session that the code stands for; the caller notes that it
+// was used.
 func (h *Handler) exchange(tx storage.Tx, req *request, code *session.Code, id string) (*issue, error) {
 	u, err := user.Users.Get(tx, h.Realm, code.User)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -106,7 +114,12 @@ func (h *Handler) exchange(tx storage.Tx, req *request, code *session.Code, id s
 		return nil, err
 	}
 	if err != nil || session.CheckUser(st.Policy(), us, req.now) != session.Working {
-		return nil, oidc.Errorf(oidc.CodeInvalidGrant, "user session has ended")
+		// Who lets a device in and logs out at once, in somebody else's browser,
+		// has not taken back what the device was given.
+		if req.grant != DeviceCode || !oidc.Scopes(code.Scopes).Has(oidc.ScopeOfflineAccess) {
+			return nil, oidc.Errorf(oidc.CodeInvalidGrant, "user session has ended")
+		}
+		us = nil
 	}
 	audience, err := target(req.resource, code.Resource)
 	if err != nil {
@@ -126,5 +139,5 @@ func (h *Handler) exchange(tx storage.Tx, req *request, code *session.Code, id s
 		return nil, err
 	}
 	out.audience, out.nonce, out.acr = audience, code.Nonce, code.ACR
-	return out, session.UseCode(tx, h.Realm, req.form.Get("code"), code, id)
+	return out, nil
 }

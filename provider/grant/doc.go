@@ -18,6 +18,8 @@
 //	refresh_token, single use      1     1       session                 access, ID, refresh
 //	refresh_token, else            1     1       session (seldom)        access, ID, refresh
 //	password                       2     1       session(s)              access, ID, refresh; one argon2id
+//	device_code, waiting           1     1       device                  none
+//	device_code, let in            1     1       device, session         access, ID, refresh
 //	client_credentials             2     0       none                    access
 //	client_credentials, offline    1     1       session                 access, ID, refresh
 //

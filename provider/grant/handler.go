@@ -20,17 +20,18 @@ import (
 	"github.com/nightlatch/nightlatch/storage"
 )
 
-// Grant types (RFC 6749 §4, §6).
+// Grant types (RFC 6749 §4, §6; RFC 8628 §3.4).
 const (
 	AuthorizationCode = "authorization_code"
 	RefreshToken      = "refresh_token"
 	Password          = "password"
 	ClientCredentials = "client_credentials"
+	DeviceCode        = "urn:ietf:params:oauth:grant-type:device_code"
 )
 
 // Types lists what the endpoint grants, for the discovery document.
 func Types() []string {
-	return []string{AuthorizationCode, RefreshToken, Password, ClientCredentials}
+	return []string{AuthorizationCode, RefreshToken, Password, ClientCredentials, DeviceCode}
 }
 
 // Handler serves the token endpoint. Every field is needed.
@@ -75,6 +76,7 @@ var grants = map[string]struct {
 	RefreshToken:      {(*Handler).refreshToken, event.RefreshToken, event.RefreshTokenError},
 	Password:          {(*Handler).password, event.Login, event.LoginError},
 	ClientCredentials: {(*Handler).clientCredentials, event.ClientLogin, event.ClientLoginError},
+	DeviceCode:        {(*Handler).deviceCode, event.DeviceToToken, event.DeviceToTokenError},
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -103,8 +105,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	req.event.Type, req.event.Reason = kind.fail, reason(err)
-	h.Events.Emit(r.Context(), req.event)
+	if why := reason(err); why != oidc.CodeAuthorizationPending && why != oidc.CodeSlowDown {
+		h.emit(r.Context(), req, kind.fail, why)
+	}
 	endpoint.Error(w, r, h.Log, err)
 }
 
@@ -138,7 +141,8 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*request, erro
 	if req.scopes, err = oidc.ParseScopes(form.Get("scope")); err != nil {
 		return nil, err
 	}
-	if req.resource, err = resources(form["resource"]); err != nil {
+	req.resource = form["resource"]
+	if err := oidc.CheckResources(req.resource); err != nil {
 		return nil, err
 	}
 	return req, h.door(r, req)
@@ -183,18 +187,6 @@ func (h *Handler) door(r *http.Request, req *request) error {
 func browser(r *http.Request) string {
 	ua := r.UserAgent()
 	return ua[:min(len(ua), 256)]
-}
-
-// resources checks the resource parameters (RFC 8707 §2): absolute URIs without
-// a fragment.
-func resources(given []string) ([]string, error) {
-	for _, raw := range given {
-		u, err := url.Parse(raw)
-		if err != nil || !u.IsAbs() || u.Fragment != "" {
-			return nil, oidc.Errorf(oidc.CodeInvalidTarget, "resource must be an absolute URI without a fragment")
-		}
-	}
-	return given, nil
 }
 
 // reason of a failure for an event: the grant status, else the OAuth error.

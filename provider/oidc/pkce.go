@@ -17,6 +17,22 @@ func ValidChallenge(s string) bool {
 	return err == nil && len(raw) == sha256.Size
 }
 
+// CheckChallenge judges the parameters code_challenge and code_challenge_method of
+// a request; none of them is fine.
+func CheckChallenge(challenge, method string) error {
+	switch {
+	case challenge == "" && method != "":
+		return Errorf(CodeInvalidRequest, "code_challenge is missing")
+	case challenge == "":
+		return nil
+	case method != MethodS256:
+		return Errorf(CodeInvalidRequest, "code_challenge_method must be S256")
+	case !ValidChallenge(challenge):
+		return Errorf(CodeInvalidRequest, "code_challenge is malformed")
+	}
+	return nil
+}
+
 // ValidVerifier tells whether s has the form of a code verifier: 43 to 128
 // unreserved characters (RFC 7636 §4.1).
 func ValidVerifier(s string) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -61,6 +62,16 @@ func ParseResponseMode(s string) (ResponseMode, error) {
 		return m, nil
 	}
 	return "", Errorf(CodeInvalidRequest, "response_mode %s is not supported", s)
+}
+
+// CheckResources judges the resource parameters of a request (RFC 8707 §2).
+func CheckResources(given []string) error {
+	for _, raw := range given {
+		if u, err := url.Parse(raw); err != nil || !u.IsAbs() || u.Fragment != "" {
+			return Errorf(CodeInvalidTarget, "resource must be an absolute URI without a fragment")
+		}
+	}
+	return nil
 }
 
 // NewID returns 128 random bits in 22 characters of base64url. random defaults

@@ -25,6 +25,9 @@ type AuthorizationRequest struct {
 	LoginHint     string            `json:"login_hint,omitempty"`
 	Subject       string            `json:"subject,omitempty"` // of an id_token_hint
 	Resource      []string          `json:"resource,omitempty"`
+	// Device that the answer is for, the id of a DeviceAuthorization; "": the
+	// answer is a code for RedirectURI.
+	Device string `json:"device,omitempty"`
 
 	Started time.Time `json:"started"`
 	Expires time.Time `json:"expires"`

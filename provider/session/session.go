@@ -30,7 +30,7 @@ type ClientSession struct {
 	Offline     bool   `json:"offline,omitempty"`
 	User        string `json:"user"`                   // user.User.ID
 	Client      string `json:"client"`                 // client.Client.ID
-	UserSession string `json:"user_session,omitempty"` // sid; "" for direct, service account and device grants
+	UserSession string `json:"user_session,omitempty"` // sid; "" for direct and service account grants
 	GrantType   string `json:"grant_type"`
 
 	Scopes               []string          `json:"scopes"` // all that was granted

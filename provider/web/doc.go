@@ -4,8 +4,8 @@
 //
 // It owns: templates, stylesheet, the security headers of pages, and a typed
 // view for each page. Names of forms and fields are stable for browsers and
-// scripts: forms login, consent, logout; fields username and password; buttons
-// accept and cancel.
+// scripts: forms login, consent, logout, device; fields username, password and
+// user_code; buttons accept and cancel.
 //
 // It does not own what a page means: endpoints fill the views.
 package web

@@ -134,11 +134,41 @@ type Consent struct {
 	Scopes []string // in words
 	// Offline tells that the application wants to act while the user is away.
 	Offline bool
+	// UserCode of the device that asks, to compare; "": it is no device.
+	UserCode string
 }
 
 // Consent shows what an application asks for.
 func (p *Pages) Consent(w http.ResponseWriter, r *http.Request, v Consent) {
 	p.render(w, r, http.StatusOK, "consent", "Allow access", "", v)
+}
+
+// Device is the view of the page for a device's code.
+type Device struct {
+	Action   string
+	CSRF     string
+	UserCode string // filled in beforehand
+	Problem  string // why the last code was refused, "" for none
+}
+
+// Device asks for the code that a device shows.
+func (p *Pages) Device(w http.ResponseWriter, r *http.Request, v Device) {
+	p.render(w, r, http.StatusOK, "device", "Connect a device", "", v)
+}
+
+// DeviceDone is the view of the end: whether the user let the device in.
+type DeviceDone struct {
+	Client    string
+	Connected bool
+}
+
+// DeviceDone tells that the user can go back to the device.
+func (p *Pages) DeviceDone(w http.ResponseWriter, r *http.Request, v DeviceDone) {
+	title := "Device not connected"
+	if v.Connected {
+		title = "Device connected"
+	}
+	p.render(w, r, http.StatusOK, "devicedone", title, "", v)
 }
 
 // Logout is the view of the logout confirmation.

@@ -49,6 +49,19 @@ func TestPages(t *testing.T) {
 		"consent_offline": func(w http.ResponseWriter, r *http.Request) {
 			p.Consent(w, r, web.Consent{Action: "/consent", CSRF: "proof", Client: evil, User: evil, Scopes: []string{evil}, Offline: true})
 		},
+		"consent_device": func(w http.ResponseWriter, r *http.Request) {
+			p.Consent(w, r, web.Consent{Action: "/consent", CSRF: "proof", Client: "TV", User: "alice", Scopes: []string{"User profile"}, UserCode: "BCDF-GHJK"})
+		},
+		"device": func(w http.ResponseWriter, r *http.Request) {
+			p.Device(w, r, web.Device{Action: "/device", CSRF: "proof", UserCode: "BCDF-GHJK"})
+		},
+		"device_failed": func(w http.ResponseWriter, r *http.Request) {
+			p.Device(w, r, web.Device{Action: "/device", CSRF: "proof", UserCode: evil, Problem: "This code is wrong or has expired."})
+		},
+		"device_connected": func(w http.ResponseWriter, r *http.Request) {
+			p.DeviceDone(w, r, web.DeviceDone{Client: evil, Connected: true})
+		},
+		"device_declined": func(w http.ResponseWriter, r *http.Request) { p.DeviceDone(w, r, web.DeviceDone{Client: "TV"}) },
 		"logout": func(w http.ResponseWriter, r *http.Request) {
 			p.Logout(w, r, web.Logout{Action: "/logout", CSRF: "proof", User: "alice", Fields: []web.Field{{Name: "state", Value: evil}}})
 		},

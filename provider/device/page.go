@@ -1,0 +1,143 @@
+package device
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/endpoint"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
+	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/provider/web"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// step of the page's form in its CSRF proof.
+const step = "device"
+
+// Page asks for the user code. A link with the code fills it in and no more: who
+// follows it has to say himself that it is the device before him (RFC 8628
+// §3.3.1, §5.4).
+func (h *Handler) Page(w http.ResponseWriter, r *http.Request) {
+	if !endpoint.Method(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
+		return
+	}
+	var err error
+	if r.Method == http.MethodPost {
+		err = h.enter(w, r)
+	} else {
+		err = h.show(w, r, r.URL.Query().Get("user_code"), "")
+	}
+	if err != nil {
+		endpoint.Page(w, r, h.Log, h.Pages, err)
+	}
+}
+
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, userCode, problem string) error {
+	var s realm.Settings
+	err := h.Store.View(r.Context(), func(tx storage.Tx) error {
+		var err error
+		s, err = realm.Get(tx, h.Realm)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	h.Browser.Flow(w, r, h.Random)
+	h.Pages.Device(w, r, web.Device{
+		Action: s.Path() + "/device", CSRF: h.Browser.Proof(r, step, ""), UserCode: userCode, Problem: problem,
+	})
+	return nil
+}
+
+// enter takes a code. A right one becomes an authorization request, with its
+// login and its consent.
+func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
+	form, err := endpoint.Form(w, r)
+	if err != nil {
+		return err
+	}
+	if err := h.Browser.Proves(r, step, "", form.Get("csrf")); err != nil {
+		return err
+	}
+	now := h.Now().UTC()
+	id, typed := oidc.NewID(h.Random), form.Get("user_code")
+	flow := session.HashFlow(h.Browser.Flow(w, r, h.Random))
+
+	var settings realm.Settings
+	var c *client.Client
+	var u *user.User
+	var wait time.Duration
+	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
+		c = nil
+		var err error
+		if settings, err = realm.Get(tx, h.Realm); err != nil {
+			return err
+		}
+		if _, u, err = standing.LoggedIn(tx, settings, h.Browser.Login(r), now); err != nil {
+			return err
+		}
+		who := guesser(u, endpoint.ClientIP(r))
+		if wait, err = session.MayGuess(tx, h.Realm, who, now); err != nil || wait > 0 {
+			return err
+		}
+		device, d, err := session.DeviceByUserCode(tx, h.Realm, typed, now)
+		if err == nil {
+			c, err = client.Clients.Get(tx, h.Realm, d.Client)
+		}
+		if errors.Is(err, storage.ErrNotFound) {
+			return session.GuessedWrong(tx, h.Realm, who, now)
+		}
+		if err != nil {
+			return err
+		}
+		return session.AuthorizationRequests.Put(tx, h.Realm, id, &session.AuthorizationRequest{
+			Client: d.Client, Device: device, Scopes: d.Scopes, Resource: d.Resource, Prompt: []string{oidc.PromptConsent},
+			Started: now, Expires: now.Add(settings.LoginTimeout), Browser: flow,
+		})
+	})
+	if err != nil {
+		return err
+	}
+	e := event.Event{Time: now, Type: event.DeviceVerifyError, Realm: h.Realm, IP: endpoint.ClientIP(r)}
+	if u != nil {
+		e.Subject, e.Username = u.ID, u.Username
+	}
+	switch {
+	case wait > 0:
+		e.Reason = "too_many_codes"
+		h.Events.Emit(r.Context(), e)
+		w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+		return oidc.Errorf(oidc.CodeSlowDown, "too many codes were wrong; try again in some minutes").WithStatus(http.StatusTooManyRequests)
+	case c == nil:
+		e.Reason = "invalid_user_code"
+		h.Events.Emit(r.Context(), e)
+		return h.show(w, r, typed, "This code is wrong or has expired.")
+	}
+	e.Type, e.Client = event.DeviceVerify, c.ClientID
+	h.Events.Emit(r.Context(), e)
+	http.Redirect(w, r, settings.Action("continue", id), http.StatusSeeOther)
+	return nil
+}
+
+// guesser is who wrong codes are counted for: the user who is logged in, in all
+// sessions, so that neighbours behind one address do not lock each other out;
+// else the address. Of IPv6 one customer has a whole /64.
+func guesser(u *user.User, ip string) string {
+	if u != nil {
+		return "user/" + u.ID
+	}
+	if addr, err := netip.ParseAddr(ip); err == nil && addr.Is6() && !addr.Is4In6() {
+		if prefix, err := addr.WithZone("").Prefix(64); err == nil {
+			return "address/" + prefix.String()
+		}
+	}
+	return "address/" + ip
+}

@@ -47,6 +47,7 @@ var clientOptions = options[Client]{
 	"web_origins":              words(1, func(c *Client) *[]string { return &c.WebOrigins }),
 	"service_account":          onOff(func(c *Client, on bool) { c.ServiceAccount = on }),
 	"direct_access_grants":     onOff(func(c *Client, on bool) { c.DirectAccessGrants = on }),
+	"device_grant":             onOff(func(c *Client, on bool) { c.DeviceGrant = on }),
 	"consent_required":         onOff(func(c *Client, on bool) { c.ConsentRequired = on }),
 	"require_pkce":             onOff(func(c *Client, on bool) { c.RequirePKCE = &on }),
 	"full_scope":               onOff(func(c *Client, on bool) { c.FullScope = &on }),

@@ -81,6 +81,7 @@ type Client struct {
 	WebOrigins             []string `json:"web_origins,omitempty"` // for CORS; "+": those of the redirect URIs
 	ServiceAccount         bool     `json:"service_account,omitempty"`
 	DirectAccessGrants     bool     `json:"direct_access_grants,omitempty"`
+	DeviceGrant            bool     `json:"device_grant,omitempty"` // for devices without a browser
 	ConsentRequired        bool     `json:"consent_required,omitempty"`
 	RequirePKCE            *bool    `json:"require_pkce,omitempty"` // default on; a public client cannot switch it off
 	// Whether every role of the user is in the client's scope. Default on.

@@ -109,7 +109,7 @@ func (c *Client) declare(id string) (provider.DeclaredClient, error) {
 		ClientID: id, Name: c.Name, BaseURL: c.BaseURL, Public: c.Public,
 		RedirectURIs: c.RedirectURIs, PostLogoutRedirectURIs: c.PostLogoutRedirectURIs, WebOrigins: c.WebOrigins,
 		StandardFlow: len(c.RedirectURIs) > 0, DirectAccessGrants: c.DirectAccessGrants, ServiceAccount: c.ServiceAccount,
-		ConsentRequired: c.ConsentRequired, RequirePKCE: c.Public || c.RequirePKCE == nil || *c.RequirePKCE,
+		DeviceGrant: c.DeviceGrant, ConsentRequired: c.ConsentRequired, RequirePKCE: c.Public || c.RequirePKCE == nil || *c.RequirePKCE,
 		FullScope: c.FullScope == nil || *c.FullScope, ScopeRoles: c.ScopeRoles,
 		DefaultScopes: c.DefaultScopes, OptionalScopes: c.OptionalScopes, SigningAlgorithm: c.SigningAlgorithm,
 		RevokeRefreshToken: c.RevokeRefreshToken, RefreshTokenMaxReuse: c.RefreshTokenMaxReuse,

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -29,7 +31,9 @@ const (
 	loggedOutPath = Prefix + "logged-out"
 	resumePath    = Prefix + "resume"
 	userinfoPath  = Prefix + "userinfo"
-	stylePath     = Prefix + "style.css"
+	authPath      = Prefix + "auth"
+
+	backchannelPath = Prefix + "backchannel-logout"
 )
 
 // CallbackURL is the redirect URI of a site, LoggedOutURL its post logout
@@ -43,6 +47,8 @@ type Grants interface {
 	Save(ctx context.Context, l vault.Login) error
 	// Has tells whether a working grant holds all the scopes.
 	Has(ctx context.Context, provider, client, sub string, scopes []string) (bool, error)
+	// Find returns the grants that a query names; none is no error.
+	Find(ctx context.Context, q vault.Query) ([]vault.Grant, error)
 }
 
 // Provider is the OpenID Provider of a site.
@@ -52,7 +58,8 @@ type Provider struct {
 	ClientID     string
 	ClientSecret string // "": a public client
 	// HTTPClient reaches the provider; for a realm of the same process without
-	// a network. Defaults to http.DefaultClient with a timeout of 10 s.
+	// a network. Redirects are not followed. Without a timeout of its own it gets
+	// one of 10 s.
 	HTTPClient *http.Client
 	Local      bool // a realm of the same process
 	// AuthParams are added to the authorization request of an offline path, for
@@ -77,7 +84,11 @@ type Config struct {
 	// JobScopes returns the scopes of all jobs of this provider and site.
 	JobScopes      func() []string
 	BearerAudience []string
+	// IdentityHeaders are names that the app trusts: a client's own are deleted,
+	// in every spelling, besides those that apps are known to trust.
+	IdentityHeaders []string
 
+	// Public requests need no login. ?scope= and offline paths do not count there.
 	Public  func(*http.Request) bool
 	Offline func(*http.Request) Offline
 	// Allow judges who may come in; nil: everybody who logs in.
@@ -107,13 +118,15 @@ type Config struct {
 type RelyingParty struct {
 	config   Config
 	sessions *session.Store
+	headers  identityHeaders
+	client   *http.Client
 	suffix   string // of cookie names: ports do not separate cookies
 	secure   bool
 
-	metadata metadata
-	bearers  bearers
-	rechecks singleflight.Group
-	paths    sync.Map // return-to values under storage keys; see flow.go
+	metadata  metadata
+	bearers   bearers
+	rechecks  singleflight.Group
+	recheckAt atomic.Int64 // Unix nanoseconds: the provider was away, ask again then
 }
 
 // New checks the config. It does no I/O.
@@ -128,6 +141,10 @@ func New(c Config) (*RelyingParty, error) {
 	case c.Store == nil || c.Sealer == nil || c.Grants == nil:
 		return nil, fmt.Errorf("site %s needs a store, a sealer and grants", c.Site)
 	}
+	if bad, ok := checkAuthParams(c.Provider.AuthParams); !ok {
+		return nil, fmt.Errorf("provider of site %s: the parameter %s of the authorization request is the adapter's own", c.Site, bad)
+	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler)).With("site", c.Site.String())
 	defaultTo(&c.SessionIdle, 30*time.Minute)
 	defaultTo(&c.SessionMax, 10*time.Hour)
 	defaultTo(&c.SessionRecheck, 5*time.Minute)
@@ -136,9 +153,6 @@ func New(c Config) (*RelyingParty, error) {
 	}
 	if c.Random == nil {
 		c.Random = rand.Reader
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Events == nil {
 		c.Events = func(string, map[string]any) {}
@@ -158,12 +172,9 @@ func New(c Config) (*RelyingParty, error) {
 	if c.OriginalURL == nil {
 		c.OriginalURL = func(r *http.Request) *url.URL { return r.URL }
 	}
-	if c.Provider.HTTPClient == nil {
-		c.Provider.HTTPClient = &http.Client{Timeout: 10 * time.Second}
-	}
 	sum := sha256.Sum256([]byte(c.Site.String()))
 	rp := &RelyingParty{
-		config: c, suffix: hex.EncodeToString(sum[:4]), secure: c.Site.Scheme == "https",
+		config: c, headers: newIdentityHeaders(c.IdentityHeaders), client: newClient(c.Provider), suffix: hex.EncodeToString(sum[:4]), secure: c.Site.Scheme == "https",
 		sessions: session.NewStore(session.Config{
 			Store: c.Store, Sealer: c.Sealer, Site: c.Site.String(), Idle: c.SessionIdle, Max: c.SessionMax,
 			Now: c.Now, Random: c.Random, Log: c.Log,
@@ -201,7 +212,7 @@ func (rp *RelyingParty) Run(ctx context.Context) {
 	defer wg.Wait()
 	wg.Go(func() {
 		if err := rp.sessions.Watch(ctx); err != nil && ctx.Err() == nil {
-			rp.config.Log.Error("watching sessions", "site", rp.config.Site.String(), "err", err)
+			rp.config.Log.Error("watching sessions", "err", err)
 		}
 	})
 	tick := time.NewTicker(sweepEvery)
@@ -212,7 +223,7 @@ func (rp *RelyingParty) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 			if err := rp.sessions.Sweep(ctx); err != nil && ctx.Err() == nil {
-				rp.config.Log.Error("sweeping sessions", "site", rp.config.Site.String(), "err", err)
+				rp.config.Log.Error("sweeping sessions", "err", err)
 			}
 			rp.bearers.sweep(rp.config.Now())
 		}

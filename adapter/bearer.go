@@ -26,23 +26,29 @@ func bearerToken(r *http.Request) (string, bool) {
 }
 
 // serveBearer lets a program in with an access token of the provider that is
-// meant for this site. The verified result is cached until the token expires.
-func (rp *RelyingParty) serveBearer(w http.ResponseWriter, r *http.Request, next http.Handler, raw string) {
-	id, err := rp.verifyBearer(r.Context(), raw)
-	var away *providerAway
+// meant for this site.
+func (rp *RelyingParty) serveBearer(w http.ResponseWriter, r *http.Request, next http.Handler, id session.Identity) {
+	public := rp.config.Public(r)
 	switch {
-	case err == nil && (rp.config.Allow == nil || rp.config.Allow(id)):
-		rp.forward(w, r, next, id, false)
-	case err == nil:
-		rp.answer(w, http.StatusForbidden, map[string]string{"error": "access_denied", "error_description": "this account may not use this site"})
-	case rp.config.Public(r):
-		rp.forward(w, r, next, session.Identity{}, false) // the app's own token, perhaps
-	case errors.As(err, &away):
-		rp.unavailable(w, r, err)
+	case rp.config.Allow == nil || rp.config.Allow(id):
+		rp.forward(w, r, next, id, !public)
+	case public:
+		rp.forward(w, r, next, session.Identity{}, false)
 	default:
-		rp.config.Log.DebugContext(r.Context(), "bearer token refused", "site", rp.config.Site.String(), "err", err)
-		rp.challenge(w, "invalid_token", "the access token is not valid for this site")
+		rp.config.Apply(r, id)
+		rp.answer(w, http.StatusForbidden, notAllowed)
 	}
+}
+
+// refuseBearer answers a token that is not valid here, or cannot be judged now.
+func (rp *RelyingParty) refuseBearer(w http.ResponseWriter, r *http.Request, err error) {
+	rp.config.Apply(r, session.Identity{})
+	if errors.As(err, new(*providerAway)) {
+		rp.unavailable(w, r, err)
+		return
+	}
+	rp.config.Log.DebugContext(r.Context(), "bearer token refused", "err", err)
+	rp.challenge(w, "invalid_token", "the access token is not valid for this site")
 }
 
 // providerAway: the token could not be judged.
@@ -94,7 +100,8 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 	if err != nil {
 		return verified{}, err
 	}
-	if err := accessTokenForm(header, claims); err != nil {
+	marked, err := accessTokenForm(header, claims)
+	if err != nil {
 		return verified{}, err
 	}
 	d, err := rp.discover(ctx)
@@ -102,11 +109,20 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 		return verified{}, &providerAway{err}
 	}
 	token, err := d.access.Verify(rp.clientContext(ctx), raw)
+	if err != nil && d.keys.away() {
+		return verified{}, &providerAway{err}
+	}
 	if err != nil {
 		return verified{}, err
 	}
-	accepted := append([]string{rp.config.Site.String(), rp.config.Provider.ClientID}, rp.config.BearerAudience...)
-	if !slices.ContainsFunc(token.Audience, func(a string) bool { return slices.Contains(accepted, strings.TrimSuffix(a, "/")) }) {
+	accepted := append([]string{rp.config.Site.String()}, rp.config.BearerAudience...)
+	if marked {
+		// An ID token has the client for its audience.
+		accepted = append(accepted, rp.config.Provider.ClientID)
+	}
+	if !slices.ContainsFunc(token.Audience, func(a string) bool {
+		return slices.Contains(accepted, a) || slices.Contains(accepted, strings.TrimSuffix(a, "/"))
+	}) {
 		return verified{}, errors.New("token is meant for another audience")
 	}
 	if token.Subject == "" {
@@ -149,23 +165,28 @@ func peek(raw string) (header, claims map[string]any, err error) {
 }
 
 // accessTokenForm refuses ID, refresh, offline and logout tokens, which the same
-// keys sign: it wants RFC 9068's header, or Keycloak's claim, or at least a scope
-// without the marks of an ID token.
-func accessTokenForm(header, claims map[string]any) error {
+// keys sign. marked tells that the token says itself what it is, by RFC 9068's
+// header or Keycloak's claim.
+func accessTokenForm(header, claims map[string]any) (marked bool, err error) {
 	typ, _ := header["typ"].(string)
 	kind, kinded := claims["typ"].(string)
-	_, nonce := claims["nonce"]
-	_, atHash := claims["at_hash"]
-	_, events := claims["events"]
+	for _, name := range []string{"nonce", "at_hash", "c_hash", "events"} {
+		if _, has := claims[name]; has {
+			return false, errors.New("token is no access token")
+		}
+	}
+	switch typ = strings.TrimPrefix(strings.ToLower(typ), "application/"); {
+	case kinded && kind != "Bearer", typ != "" && typ != "jwt" && typ != "at+jwt":
+		return false, errors.New("token is no access token")
+	case typ == "at+jwt", kinded:
+		return true, nil
+	}
 	_, scope := claims["scope"]
 	_, scp := claims["scp"]
-	switch {
-	case events, nonce, atHash, kinded && kind != "Bearer":
-		return errors.New("token is no access token")
-	case strings.EqualFold(typ, "at+jwt"), strings.EqualFold(typ, "application/at+jwt"), kinded, scope, scp:
-		return nil
+	if !scope && !scp {
+		return false, errors.New("token is no access token")
 	}
-	return errors.New("token is no access token")
+	return false, nil
 }
 
 func (b *bearers) get(key [32]byte, now time.Time) (verified, bool) {

@@ -21,15 +21,6 @@ func (rp *RelyingParty) setCookie(w http.ResponseWriter, kind, value string, max
 	})
 }
 
-// sessionCookie returns the value of the session cookie, "" without one.
-func (rp *RelyingParty) sessionCookie(r *http.Request) string {
-	c, err := r.Cookie(rp.cookieName("session"))
-	if err != nil {
-		return ""
-	}
-	return c.Value
-}
-
 // stripCookies keeps every cookie of ours, the provider's too, from the app. The
 // others stay as the browser sent them.
 func stripCookies(h http.Header) {

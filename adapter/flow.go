@@ -22,8 +22,9 @@ type flow struct {
 	Nonce    string    `json:"n"`
 	Verifier string    `json:"v"`
 	Started  time.Time `json:"t"`
-	// Return is path and query of the page that was asked for; a long one is
-	// kept in the store under ReturnID.
+	// Return is path and query of the page that was asked for, our parameter
+	// included: where there is a grant, the guard takes it out. A long one is kept
+	// in the store under ReturnID.
 	Return   string `json:"r,omitempty"`
 	ReturnID string `json:"i,omitempty"`
 	// Scopes that were asked for; Offline: background access is among the aims.
@@ -35,6 +36,10 @@ type flow struct {
 	// Refused carries why an attempt for background access failed over to the
 	// attempt without it.
 	Refused string `json:"x,omitempty"`
+	// Consent is the second attempt, which asks for a consent page; Merged the one
+	// that brings back scopes of an earlier grant.
+	Consent bool `json:"p,omitempty"`
+	Merged  bool `json:"m,omitempty"`
 }
 
 const (

@@ -18,13 +18,27 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, f flow) {
 	}
 	f.State, f.Nonce, f.Verifier = rp.newID(), rp.newID(), rp.newID()+rp.newID()
 	f.Started = rp.config.Now().UTC()
-	if len(f.Scopes) == 0 {
-		f.Scopes = []string{"openid", "profile", "email"}
-	}
-	for _, s := range []string{"profile", "email"} {
-		if !slices.Contains(f.Scopes, s) {
-			f.Scopes = append(f.Scopes, s) // who is there, for the app
+	for _, s := range profileScopes {
+		if d.supports(s) {
+			f.Scopes = union(f.Scopes, []string{s})
 		}
+	}
+	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(f.Verifier), oidc.Nonce(f.Nonce)}
+	if f.Offline {
+		params := rp.config.Provider.AuthParams
+		for name, value := range params {
+			options = append(options, oauth2.SetAuthURLParam(name, value))
+		}
+		if len(params) > 0 && !d.supports(oidc.ScopeOfflineAccess) {
+			// Its own parameters ask for it; the scope would be an error there (A10).
+			f.Scopes = without(f.Scopes, oidc.ScopeOfflineAccess)
+		}
+		if f.Consent {
+			options = append(options, oauth2.SetAuthURLParam("prompt", "consent"))
+		}
+	}
+	if f.Silent {
+		options = append(options, oauth2.SetAuthURLParam("prompt", "none"))
 	}
 	if err := rp.saveFlow(w, r, f); err != nil {
 		rp.unavailable(w, r, err)
@@ -32,20 +46,29 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, f flow) {
 	}
 	config := d.oauth
 	config.Scopes = f.Scopes
-	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(f.Verifier), oidc.Nonce(f.Nonce)}
-	if f.Offline {
-		for name, value := range rp.config.Provider.AuthParams {
-			options = append(options, oauth2.SetAuthURLParam(name, value))
-		}
-		if !d.offline && len(rp.config.Provider.AuthParams) > 0 {
-			// Its own parameters ask for it; the scope would be an error there (A10).
-			config.Scopes = slices.DeleteFunc(slices.Clone(f.Scopes), func(s string) bool { return s == oidc.ScopeOfflineAccess })
-		}
-	}
-	if f.Silent {
-		options = append(options, oauth2.SetAuthURLParam("prompt", "none"))
-	}
+	rp.redirect(w, r, config.AuthCodeURL(f.State, options...))
+}
+
+// redirect sends the browser on with a GET. Neither this address, which may hold
+// a code, nor the answer is kept or told to the next site.
+func (rp *RelyingParty) redirect(w http.ResponseWriter, r *http.Request, to string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
-	http.Redirect(w, r, config.AuthCodeURL(f.State, options...), http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// reserved parameters of an authorization request are the adapter's own.
+var reserved = []string{
+	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge",
+	"code_challenge_method", "request", "request_uri",
+}
+
+// checkAuthParams refuses extra parameters that would break the protocol.
+func checkAuthParams(params map[string]string) (bad string, ok bool) {
+	for name := range params {
+		if slices.Contains(reserved, name) {
+			return name, false
+		}
+	}
+	return "", true
 }

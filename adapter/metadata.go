@@ -3,6 +3,7 @@ package adapter
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -15,12 +16,19 @@ import (
 type discovered struct {
 	provider   *oidc.Provider
 	oauth      oauth2.Config
-	verifier   *oidc.IDTokenVerifier // ID tokens for our client
+	keys       *keyFetcher
+	verifier   *oidc.IDTokenVerifier // ID and logout tokens for our client
 	access     *oidc.IDTokenVerifier // access tokens for whoever
 	issInReply bool                  // RFC 9207
 	endSession string
 	userinfo   bool
-	offline    bool // knows the scope offline_access
+	scopes     []string // supported ones; none if it does not tell
+}
+
+// supports tells whether a scope may be asked for. A provider need not list
+// its scopes (OpenID Connect Discovery §3).
+func (d *discovered) supports(scope string) bool {
+	return len(d.scopes) == 0 || slices.Contains(d.scopes, scope)
 }
 
 // metadata caches the discovery document. A provider that is down is asked again
@@ -29,11 +37,21 @@ type metadata struct {
 	mu    sync.Mutex
 	found *discovered
 	err   error
-	retry time.Time
+	next  time.Time // when to ask again
 }
 
-// retryDiscovery is how long a failure stands.
-const retryDiscovery = 2 * time.Second
+// How long an answer and a failure of the discovery stand, and how long it may
+// take.
+const (
+	rediscover    = time.Hour
+	retryAfter    = 2 * time.Second
+	discoveryTime = 10 * time.Second
+)
+
+// undiscovered: the provider's metadata is not there yet.
+type undiscovered struct{ error }
+
+func (e *undiscovered) Unwrap() error { return e.error }
 
 // discover returns the provider's metadata; an error means 503 for now.
 func (rp *RelyingParty) discover(ctx context.Context) (*discovered, error) {
@@ -41,21 +59,46 @@ func (rp *RelyingParty) discover(ctx context.Context) (*discovered, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := rp.config.Now()
-	if m.found != nil {
-		return m.found, nil
-	}
-	if m.err != nil && now.Before(m.retry) {
+	if now.Before(m.next) && (m.found != nil || m.err != nil) {
+		if m.found != nil {
+			return m.found, nil
+		}
 		return nil, m.err
 	}
-	// Detached: the keys are fetched with this context later on.
-	m.found, m.err = rp.fetchMetadata(rp.clientContext(context.WithoutCancel(ctx)))
-	m.retry = now.Add(retryDiscovery)
-	return m.found, m.err
+	// Detached: others wait for it too.
+	ctx, cancel := context.WithTimeout(rp.clientContext(context.WithoutCancel(ctx)), discoveryTime)
+	defer cancel()
+	found, err := rp.fetchMetadata(ctx)
+	if err != nil {
+		// Told here, once an attempt, not by every request that meets it.
+		rp.config.Log.WarnContext(ctx, "provider does not answer", "err", err)
+		m.next, m.err = rp.config.Now().Add(retryAfter), &undiscovered{err}
+		if m.found == nil {
+			return nil, m.err
+		}
+		return m.found, nil // what it said before stands
+	}
+	m.found, m.err, m.next = found, nil, now.Add(rediscover)
+	return found, nil
 }
 
 // clientContext makes go-oidc and x/oauth2 use the provider's client.
 func (rp *RelyingParty) clientContext(ctx context.Context) context.Context {
-	return oidc.ClientContext(ctx, rp.config.Provider.HTTPClient)
+	return oidc.ClientContext(ctx, rp.client)
+}
+
+// newClient is the provider's client with a time limit. It follows no redirect:
+// a form with a secret must not go where an answer says.
+func newClient(p Provider) *http.Client {
+	client := http.Client{}
+	if p.HTTPClient != nil {
+		client = *p.HTTPClient
+	}
+	if client.Timeout == 0 {
+		client.Timeout = discoveryTime
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client
 }
 
 func (rp *RelyingParty) fetchMetadata(ctx context.Context) (*discovered, error) {
@@ -65,6 +108,7 @@ func (rp *RelyingParty) fetchMetadata(ctx context.Context) (*discovered, error) 
 		return nil, fmt.Errorf("discovering provider %s: %w", p.Issuer, err)
 	}
 	var doc struct {
+		JWKSURI     string   `json:"jwks_uri"`
 		Iss         bool     `json:"authorization_response_iss_parameter_supported"`
 		EndSession  string   `json:"end_session_endpoint"`
 		AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
@@ -84,16 +128,22 @@ func (rp *RelyingParty) fetchMetadata(ctx context.Context) (*discovered, error) 
 	if len(algorithms) == 0 {
 		algorithms = asymmetric(doc.Algorithms)
 	}
+	fetcher := &keyFetcher{client: rp.client, now: rp.config.Now}
+	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), &http.Client{Transport: fetcher}), doc.JWKSURI)
+	verifier := func(c oidc.Config) *oidc.IDTokenVerifier {
+		c.SupportedSigningAlgs, c.Now = algorithms, rp.config.Now
+		return oidc.NewVerifier(p.Issuer, keys, &c)
+	}
 	return &discovered{
 		provider: provider,
 		oauth: oauth2.Config{
 			ClientID: p.ClientID, ClientSecret: p.ClientSecret, Endpoint: endpoint, RedirectURL: CallbackURL(rp.config.Site),
 		},
-		verifier: provider.VerifierContext(ctx, &oidc.Config{ClientID: p.ClientID, SupportedSigningAlgs: algorithms, Now: rp.config.Now}),
-		access:   provider.VerifierContext(ctx, &oidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: algorithms, Now: rp.config.Now}),
+		keys:     fetcher,
+		verifier: verifier(oidc.Config{ClientID: p.ClientID}),
+		access:   verifier(oidc.Config{SkipClientIDCheck: true}),
 
-		issInReply: doc.Iss, endSession: doc.EndSession, userinfo: provider.UserInfoEndpoint() != "",
-		offline: slices.Contains(doc.Scopes, oidc.ScopeOfflineAccess),
+		issInReply: doc.Iss, endSession: doc.EndSession, userinfo: provider.UserInfoEndpoint() != "", scopes: doc.Scopes,
 	}, nil
 }
 

@@ -23,6 +23,8 @@ type Record struct {
 	LastSeen time.Time `json:"last_seen"`
 	// Checked is when the provider last vouched for the claims.
 	Checked time.Time `json:"checked"`
+	// Scopes that the login was granted.
+	Scopes []string `json:"scopes,omitempty"`
 	// ProviderSession is the sid of the ID token.
 	ProviderSession string `json:"provider_session,omitempty"`
 	IDToken         string `json:"id_token,omitempty"` // hint for the provider's logout
@@ -32,6 +34,12 @@ type Record struct {
 	// Without tells that the person chose to go on without.
 	Refused string `json:"refused,omitempty"`
 	Without bool   `json:"without,omitempty"`
+	// Denied are scopes that were asked for and not granted although background
+	// access was: asking again would go round in circles.
+	Denied []string `json:"denied,omitempty"`
+	// Granted is when background access was granted in this session, zero if
+	// never.
+	Granted time.Time `json:"granted,omitzero"`
 }
 
 // Config of a Store.
@@ -53,6 +61,9 @@ type Store struct {
 
 	mu    sync.Mutex
 	cache map[string]*Record // by hash
+	// gone counts what was forgotten: what was read from the store before may be
+	// of the past and is not remembered.
+	gone uint64
 }
 
 // maxCached bounds the cache; beyond it any other entry goes, to be read again.
@@ -82,7 +93,8 @@ func hash(cookie string) string {
 
 // Create writes a new session, synced, and returns the value of its cookie: 256
 // random bits. The session of the former cookie, if any, ends with the same
-// commit.
+// commit. Created is kept if it is set: a session of the same person that got a
+// new id is not younger for that.
 func (s *Store) Create(ctx context.Context, r Record, former string) (cookie string, err error) {
 	random := s.config.Random
 	if random == nil {
@@ -94,7 +106,11 @@ func (s *Store) Create(ctx context.Context, r Record, former string) (cookie str
 	}
 	cookie = base64.RawURLEncoding.EncodeToString(raw[:])
 	now := s.config.Now().UTC()
-	r.Created, r.LastSeen, r.Checked = now, now, now
+	if r.Created.IsZero() {
+		r.Created = now
+	}
+	r.LastSeen, r.Checked = now, now
+	before := s.epoch()
 	err = s.config.Store.Update(ctx, func(tx storage.Tx) error {
 		if former != "" {
 			if err := s.table.Delete(tx, s.config.Site, hash(former)); err != nil {
@@ -106,8 +122,8 @@ func (s *Store) Create(ctx context.Context, r Record, former string) (cookie str
 	if err != nil {
 		return "", fmt.Errorf("writing session: %w", err)
 	}
+	s.remember(hash(cookie), &r, before)
 	s.forget(hash(former))
-	s.remember(hash(cookie), &r)
 	return cookie, nil
 }
 
@@ -121,7 +137,7 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 	id := hash(cookie)
 	now := s.config.Now().UTC()
 	s.mu.Lock()
-	r := s.cache[id]
+	r, before := s.cache[id], s.gone
 	s.mu.Unlock()
 	if r == nil {
 		err := s.config.Store.View(ctx, func(tx storage.Tx) error {
@@ -135,7 +151,7 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading session: %w", err)
 		}
-		s.remember(id, r)
+		s.remember(id, r, before)
 	}
 	if ended(r, s.config.Idle, s.config.Max, now) {
 		return nil, nil
@@ -144,11 +160,13 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 		seen := *r
 		seen.LastSeen = now
 		// At once in memory, so that only one request writes.
-		s.remember(id, &seen)
-		if _, err := s.Change(context.WithoutCancel(ctx), cookie, func(r *Record) { r.LastSeen = now }); err != nil {
+		s.remember(id, &seen, before)
+		changed, err := s.Change(context.WithoutCancel(ctx), cookie, func(r *Record) { r.LastSeen = now })
+		if err != nil {
 			s.config.Log.WarnContext(ctx, "noting the use of a session", "err", err)
+			return &seen, nil
 		}
-		r = &seen
+		return changed, nil // nil: it was ended meanwhile
 	}
 	return r, nil
 }
@@ -161,6 +179,7 @@ func ended(r *Record, idle, maximum time.Duration, now time.Time) bool {
 // has ended meanwhile.
 func (s *Store) Change(ctx context.Context, cookie string, change func(*Record)) (*Record, error) {
 	id := hash(cookie)
+	before := s.epoch()
 	var out *Record
 	err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
 		out = nil
@@ -179,15 +198,21 @@ func (s *Store) Change(ctx context.Context, cookie string, change func(*Record))
 	if err != nil {
 		return nil, fmt.Errorf("writing session: %w", err)
 	}
-	s.remember(id, out)
+	s.remember(id, out, before)
 	return out, nil
+}
+
+// Reread is Get past the cache: what other nodes wrote a moment ago counts.
+func (s *Store) Reread(ctx context.Context, cookie string) (*Record, error) {
+	s.forget(hash(cookie))
+	return s.Get(ctx, cookie)
 }
 
 // End ends the session of a cookie.
 func (s *Store) End(ctx context.Context, cookie string) error {
 	id := hash(cookie)
-	s.forget(id)
 	err := s.config.Store.Update(ctx, func(tx storage.Tx) error { return s.table.Delete(tx, s.config.Site, id) })
+	s.forget(id)
 	if err != nil {
 		return fmt.Errorf("ending session: %w", err)
 	}
@@ -244,7 +269,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
 			gone = nil
 			var err error
-			entries, err = s.table.Between(tx, s.config.Site, "created", after, now.Add(-s.config.Idle).Format(time.RFC3339), batch)
+			entries, err = s.table.Between(tx, s.config.Site, "created", after, now.Add(-min(s.config.Idle, s.config.Max)).Format(time.RFC3339), batch)
 			if err != nil {
 				return err
 			}
@@ -286,9 +311,21 @@ func (s *Store) Watch(ctx context.Context) error {
 	})
 }
 
-func (s *Store) remember(id string, r *Record) {
+func (s *Store) epoch() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.gone
+}
+
+// remember caches what was read or written since the epoch before, unless
+// something was forgotten in between: it could be this very session.
+func (s *Store) remember(id string, r *Record, before uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone != before {
+		delete(s.cache, id)
+		return
+	}
 	if len(s.cache) >= maxCached {
 		for other := range s.cache {
 			delete(s.cache, other)
@@ -301,5 +338,6 @@ func (s *Store) remember(id string, r *Record) {
 func (s *Store) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.gone++
 	delete(s.cache, id)
 }

@@ -1,0 +1,123 @@
+package adapter
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/nightlatch/nightlatch/adapter/session"
+	"github.com/nightlatch/nightlatch/adapter/vault"
+)
+
+// finish writes what the login brought: the grant first, synced, then the
+// session, then the cookie (A05). more is another login that should follow at
+// once, nil for none.
+func (rp *RelyingParty) finish(ctx context.Context, w http.ResponseWriter, r *http.Request, d *discovered, f flow, a answer) (more *flow, err error) {
+	cookie, old, err := rp.session(r)
+	if err != nil {
+		return nil, err
+	}
+	same := old != nil && old.Identity.Subject == a.identity.Subject
+	if f.Silent && (same || old == nil) {
+		return nil, rp.refreshed(ctx, cookie, old, a)
+	}
+	// Another sub is a new login, whatever the flow was for.
+	now := rp.config.Now().UTC()
+	record := session.Record{
+		Identity: a.identity, ProviderSession: a.sid, IDToken: a.raw, Scopes: scopesOf(a.tokens, f.Scopes), Refused: f.Refused,
+	}
+	if same {
+		record.Created, record.Denied, record.Granted = old.Created, old.Denied, old.Granted
+		if record.Refused == "" {
+			record.Refused, record.Without = old.Refused, old.Without
+		}
+	}
+	// Who may not come in leaves no grant behind.
+	allowed := rp.config.Allow == nil || rp.config.Allow(a.identity)
+	had, err := rp.grantedScopes(ctx, a.identity.Subject)
+	if err != nil {
+		return nil, err
+	}
+	record.Identity.Offline = len(had) > 0
+	switch {
+	case f.Offline && allowed && rp.gaveOffline(d, a, f):
+		if err := rp.config.Grants.Save(ctx, rp.loginOf(a, record.Scopes)); err != nil {
+			return nil, fmt.Errorf("saving grant: %w", err)
+		}
+		record.Identity.Offline, record.Refused, record.Without, record.Granted = true, "", false, now
+		record.Denied = without(f.Scopes, record.Scopes...)
+		// A later login never takes scopes away.
+		if lost := without(had, union(record.Scopes, record.Denied)...); len(lost) > 0 && !f.Merged {
+			more = &flow{Return: f.Return, ReturnID: f.ReturnID, Offline: true, Merged: true, Scopes: union(f.Scopes, lost)}
+		}
+	case f.Offline && allowed && !rp.config.Provider.Local && !f.Consent && rp.config.Provider.AuthParams["prompt"] == "":
+		// OpenID Connect Core §11: a provider may give it to prompt=consent only.
+		more = &flow{Return: f.Return, ReturnID: f.ReturnID, Offline: true, Consent: true, Scopes: f.Scopes}
+	case f.Offline && allowed:
+		record.Refused, record.Without = "The login provider gave no offline token (offline_access).", false
+		rp.config.Events("refused", rp.event("sub", a.identity.Subject, "error", "no_refresh_token"))
+	case !f.Offline:
+		record.RefreshToken = a.tokens.RefreshToken
+	}
+	fresh, err := rp.sessions.Create(ctx, record, cookie)
+	if err != nil {
+		return nil, err
+	}
+	rp.setCookie(w, "session", fresh, 0)
+	rp.config.Events("login", rp.event(
+		"sub", a.identity.Subject, "user", a.identity.Name, "offline", record.Identity.Offline, "allowed", allowed,
+	))
+	return more, nil
+}
+
+// refreshed notes what a silent login said. A session that ended meanwhile
+// stays ended.
+func (rp *RelyingParty) refreshed(ctx context.Context, cookie string, old *session.Record, a answer) error {
+	if old == nil {
+		return nil
+	}
+	now := rp.config.Now().UTC()
+	_, err := rp.sessions.Change(ctx, cookie, func(s *session.Record) {
+		offline := s.Identity.Offline
+		s.Identity, s.ProviderSession, s.IDToken, s.Checked = a.identity, a.sid, a.raw, now
+		s.Identity.Offline = offline
+		s.RefreshToken = a.tokens.RefreshToken
+	})
+	return err
+}
+
+// gaveOffline tells whether the refresh token of an answer outlives the person's
+// session at the provider. One that was given without the scope does not.
+func (rp *RelyingParty) gaveOffline(d *discovered, a answer, f flow) bool {
+	if a.tokens.RefreshToken == "" {
+		return false
+	}
+	return !slices.Contains(f.Scopes, oidc.ScopeOfflineAccess) || slices.Contains(scopesOf(a.tokens, f.Scopes), oidc.ScopeOfflineAccess) || !d.supports(oidc.ScopeOfflineAccess)
+}
+
+func (rp *RelyingParty) loginOf(a answer, granted []string) vault.Login {
+	p, id := rp.config.Provider, a.identity
+	return vault.Login{
+		Provider: p.Name, Client: p.ClientID, Site: rp.config.Site.String(),
+		Sub: id.Subject, Username: id.Name, Email: id.Email, EmailVerified: id.EmailVerified, Groups: id.Groups, Scopes: granted,
+		RefreshToken: a.tokens.RefreshToken, AccessToken: a.tokens.AccessToken, AccessExpires: a.expires,
+		IdleExpiresIn: seconds(a.tokens, "refresh_idle_expires_in"), RefreshExpiresIn: seconds(a.tokens, "refresh_expires_in"),
+	}
+}
+
+// grantedScopes are those of the person's grant that works, none without one.
+func (rp *RelyingParty) grantedScopes(ctx context.Context, sub string) ([]string, error) {
+	found, err := rp.config.Grants.Find(ctx, vault.Query{Provider: rp.config.Provider.Name, Client: rp.config.Provider.ClientID, Sub: sub})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range found {
+		if g.State == vault.Active {
+			return g.Scopes, nil
+		}
+	}
+	return nil, nil
+}

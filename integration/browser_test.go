@@ -90,6 +90,7 @@ func (b *browser) Login(user, password string) {
 	b.t.Helper()
 	b.do(
 		chromedp.WaitVisible(chromedp.CSS("form#login")),
+		chromedp.Clear(chromedp.CSS(`form#login [name="username"]`)),
 		chromedp.SendKeys(chromedp.CSS(`form#login [name="username"]`), user),
 		chromedp.SendKeys(chromedp.CSS(`form#login [name="password"]`), password),
 	)

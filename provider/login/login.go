@@ -91,7 +91,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h.Browser.SetLogin(w, cookie)
-	h.Log.InfoContext(r.Context(), "user logged in", "realm", h.Realm, "client", wait.client.ClientID, "session", sid)
+	h.Log.InfoContext(r.Context(), "user logged in", "client", wait.client.ClientID, "session", sid)
 	http.Redirect(w, r, wait.settings.Action("continue", wait.id), http.StatusSeeOther)
 	return nil
 }

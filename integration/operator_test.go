@@ -40,9 +40,9 @@ func TestLoopbackOnly(t *testing.T) {
 func TestTellsWhereToGo(t *testing.T) {
 	g := newGateway(t, example(t))
 	g.Start()
-	if want := g.URL("http://localhost:8081"); !strings.Contains(g.out.String(), want) {
-		t.Errorf("the start does not name %s", want)
-	}
+	g.await("a line that names the app", func() bool {
+		return strings.Contains(g.out.String(), "Point the browser to") && strings.Contains(g.out.String(), g.URL("http://localhost:8081"))
+	})
 }
 
 // TestWrongHost: 421 with a text, not Caddy's empty 200.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -246,29 +248,24 @@ func TestBatchIsSplitForLackOfRoom(t *testing.T) {
 // never promises more room than there is.
 func TestLimitsAreBadgersOwn(t *testing.T) {
 	b := open(t, Options{InMemory: true})
-	for _, size := range []int{0, 1, 100, 1000, 10_000, storage.MaxValue} {
+	for _, size := range []int{0, 100, 1000, 10_000, storage.MaxValue} {
 		value := strings.Repeat("x", size)
-		n := 8 << 20 / (size + 100)
-		for n > 0 {
+		most := sort.Search(8<<20/(size+100), func(n int) bool {
 			err := b.Update(t.Context(), func(tx storage.Tx) error {
-				for i := range n {
+				for i := range n + 1 {
 					if err := tx.Put(storage.Item{Key: fmt.Appendf(nil, "%d/%d", size, i), Value: []byte(value), Expires: time.Unix(1, 0)}); err != nil {
 						return err
 					}
 				}
 				return nil
 			})
-			if err == nil {
-				t.Logf("%d values of %d bytes fit", n, size)
-				break
+			if err != nil && (!errors.Is(err, storage.ErrTooLarge) || strings.Contains(err.Error(), "committing")) {
+				t.Errorf("%d values of %d bytes: %v", n+1, size, err)
 			}
-			if !errors.Is(err, storage.ErrTooLarge) || strings.Contains(err.Error(), "committing") {
-				t.Fatalf("%d values of %d bytes: %v", n, size, err)
-			}
-			n = n * 19 / 20
-		}
-		if n == 0 {
-			t.Errorf("no value of %d bytes fits", size)
+			return err != nil
+		})
+		if most*max(size, 90) < 750_000 {
+			t.Errorf("only %d values of %d bytes fit", most, size)
 		}
 	}
 }
@@ -299,6 +296,41 @@ func TestCallerWhoLeftIsSkipped(t *testing.T) {
 	}
 	if err := b.Update(t.Context(), putKey("last", "v")); err != nil || has(t, b, "left") {
 		t.Errorf("a closure ran whose caller had left: %v", err)
+	}
+}
+
+// unheard is a context that has ended without its caller having noticed.
+type unheard struct {
+	context.Context
+	ended atomic.Bool
+}
+
+func (u *unheard) Done() <-chan struct{} { return nil }
+
+func (u *unheard) Err() error {
+	if u.ended.Load() {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func TestEndOfTheContextCountsAtTheTurn(t *testing.T) {
+	b := open(t, Options{InMemory: true})
+	ctx := &unheard{Context: context.Background()}
+	second := make(chan error, 1)
+	err := b.Update(t.Context(), func(tx storage.Tx) error {
+		go func() { second <- b.Update(ctx, putKey("second", "v")) }()
+		for len(b.jobs) == 0 {
+			runtime.Gosched()
+		}
+		ctx.ended.Store(true)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-second; err == nil || has(t, b, "second") {
+		t.Errorf("a closure ran after the end of its context: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,7 +56,7 @@ func testExpiry(t *testing.T, b storage.Backend) {
 func testSweep(t *testing.T, b storage.Backend) {
 	put(t, b,
 		until("past", noon.Add(-time.Minute)), until("now", noon), until("future", noon.Add(time.Minute)), item("never", "v"),
-		until("old", time.Date(1950, 1, 1, 0, 0, 0, 0, time.UTC)), until("far", time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC)),
+		until("old", time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC)), until("far", time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC)),
 		until("renewed", noon.Add(-time.Minute)), until("freed", noon.Add(-time.Minute)), until("deleted", noon.Add(-time.Minute)), until("shortened", noon.Add(time.Hour)))
 	put(t, b, until("renewed", noon.Add(time.Hour)), item("freed", "v"), until("shortened", noon.Add(-time.Second)))
 	update(t, b, func(tx storage.Tx) error { return tx.Delete([]byte("deleted")) })
@@ -102,16 +103,27 @@ func testSweepInBatches(t *testing.T, b storage.Backend) {
 		}
 		swept += got
 	}
-	// The store does all batches in one call.
-	s := storage.New(storage.Config{Backend: b, Now: func() time.Time { return noon.Add(time.Hour) }})
-	update(t, b, func(tx storage.Tx) error {
-		for i := range 2500 {
-			if err := tx.Put(until(fmt.Sprintf("s%04d", i), noon)); err != nil {
-				return err
-			}
+	// No limit is too much for the engine, and the store does all batches in one
+	// call.
+	fill := func() {
+		for i := range 25 {
+			update(t, b, func(tx storage.Tx) error {
+				for j := range 100 {
+					it := until(fmt.Sprintf("s%d-%d-%s", i, j, strings.Repeat("x", 900)), noon)
+					if err := tx.Put(it); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
 		}
-		return nil
-	})
+	}
+	fill()
+	if n, err := b.Sweep(t.Context(), noon.Add(time.Hour), 1_000_000); err != nil || n != 2500 {
+		t.Errorf("swept %d items without a limit, %v", n, err)
+	}
+	fill()
+	s := storage.New(storage.Config{Backend: b, Now: func() time.Time { return noon.Add(time.Hour) }})
 	if err := s.Sweep(t.Context()); err != nil || s.Stats().Swept.Load() != 2500 {
 		t.Errorf("the store swept %d items, %v", s.Stats().Swept.Load(), err)
 	}

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 		{"View", testView},
 		{"Nested", testNested},
 		{"Cancelled", testCancelled},
+		{"CloseWaits", testCloseWaits},
 		{"Closed", testClosed},
 		{"ConflictOnPresentKey", testConflictOnPresentKey},
 		{"ConflictOnAbsentKey", testConflictOnAbsentKey},
@@ -289,6 +290,15 @@ func testTooLarge(t *testing.T, b storage.Backend) {
 	if err := s.Update(t.Context(), func(tx storage.Tx) error { return tx.Put(item("", "v")) }); err == nil {
 		t.Error("an empty key was written")
 	}
+	// Only the last of many writes of a key takes room.
+	update(t, b, func(tx storage.Tx) error {
+		for range 50 {
+			if err := tx.Put(storage.Item{Key: []byte("again"), Value: make([]byte, storage.MaxValue)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	// An engine may refuse a huge transaction, never take half of it.
 	const n = 64
 	err := s.Update(t.Context(), func(tx storage.Tx) error {

@@ -161,6 +161,30 @@ func testCancelled(t *testing.T, b storage.Backend) {
 	}
 }
 
+func testCloseWaits(t *testing.T, b storage.Backend) {
+	put(t, b, item("k", "v"))
+	closed := make(chan error, 1)
+	view(t, b, func(tx storage.Tx) error {
+		go func() { closed <- b.Close() }()
+		for err := error(nil); err == nil; { // until Close has begun
+			err = b.View(t.Context(), func(storage.Tx) error { return nil })
+		}
+		select {
+		case err := <-closed:
+			t.Errorf("closed under a view: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+		got, err := read(tx, "k")
+		if got != "v" {
+			t.Errorf("a view that has begun reads %q", got)
+		}
+		return err
+	})
+	if err := within(t, closed); err != nil {
+		t.Error(err)
+	}
+}
+
 func testClosed(t *testing.T, b storage.Backend) {
 	put(t, b, item("k", "v"))
 	// Views and Updates that race with Close are served or refused.

@@ -181,12 +181,14 @@ func accessTokenForm(header, claims map[string]any) (marked bool, err error) {
 	case typ == "at+jwt", kinded:
 		return true, nil
 	}
-	_, scope := claims["scope"]
-	_, scp := claims["scp"]
-	if !scope && !scp {
-		return false, errors.New("token is no access token")
+	// Without a mark it must at least say what it gives access to.
+	if scope, _ := claims["scope"].(string); scope != "" {
+		return false, nil
 	}
-	return false, nil
+	if scp := claims["scp"]; scp != nil && scp != "" {
+		return false, nil
+	}
+	return false, errors.New("token is no access token")
 }
 
 func (b *bearers) get(key [32]byte, now time.Time) (verified, bool) {

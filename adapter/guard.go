@@ -147,14 +147,14 @@ func (rp *RelyingParty) look(r *http.Request) (request, error) {
 	// is.
 	needed := without(q.scopes, append(q.record.Denied, oidc.ScopeOfflineAccess)...)
 	q.granted, err = rp.config.Grants.Has(ctx, rp.config.Provider.Name, rp.config.Provider.ClientID, q.record.Identity.Subject, needed)
-	if !q.granted && rp.config.Now().Sub(q.record.Granted) < grantStands {
+	if !q.granted && len(without(needed, q.record.Scopes...)) == 0 && rp.config.Now().Sub(q.record.Granted) < grantStands {
 		q.facts.refused = "The login provider granted background access, and took it back at once."
 	}
 	return q, err
 }
 
-// grantStands is how long a grant must work after it was given: one that does
-// not is not asked for again by itself.
+// grantStands is how long what a login granted must work: a grant that does not
+// is not asked for again by itself.
 const grantStands = 30 * time.Second
 
 // session returns the live session of a request and its cookie. A browser may

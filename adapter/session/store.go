@@ -23,7 +23,7 @@ type Record struct {
 	LastSeen time.Time `json:"last_seen"`
 	// Checked is when the provider last vouched for the claims.
 	Checked time.Time `json:"checked"`
-	// Scopes that the login was granted.
+	// Scopes that the last login with a page granted.
 	Scopes []string `json:"scopes,omitempty"`
 	// ProviderSession is the sid of the ID token.
 	ProviderSession string `json:"provider_session,omitempty"`

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"fmt"
 	"sync"
 	"sync/atomic"
 )
@@ -21,6 +22,9 @@ func (t *Table[T]) Shared(tx Tx, scope, id string) (*T, error) {
 
 // SharedBy is GetBy as Shared is Get.
 func (t *Table[T]) SharedBy(tx Tx, scope, index, value string) (*T, error) {
+	if !t.Indexes[index].Unique {
+		return nil, fmt.Errorf("table %s has no unique index %q", t.Name, index)
+	}
 	it, err := tx.Get(t.uniqueKey(scope, index, value))
 	if err != nil {
 		return nil, err

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// TestForeignProvider: the adapter and the vault work the same with an OpenID
+// TestA10_ForeignProvider: the adapter and the vault work the same with an OpenID
 // Provider in another process, found by discovery (A10). The other process is a
 // Nightlatch realm, reached over the network as any provider would be.
-func TestForeignProvider(t *testing.T) {
+func TestA10_ForeignProvider(t *testing.T) {
 	sites := `{
 	default_bind 127.0.0.1
 	nightlatch {

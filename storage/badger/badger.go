@@ -88,7 +88,7 @@ func Open(o Options) (*Backend, error) {
 		WithNumCompactors(2).
 		WithMetricsEnabled(false).
 		WithLogger(logger{o.Logger})
-	db, err := badger.Open(opts)
+	db, err := openEngine(opts)
 	if err != nil {
 		// The engine has no sentinel for its lock.
 		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
@@ -103,6 +103,24 @@ func Open(o Options) (*Backend, error) {
 	go b.commitLoop()
 	return b, nil
 }
+
+// openEngine opens the engine, again if need be. The engine makes a log file in
+// two steps; a process killed between them leaves an empty file, which the next
+// start lays out and then refuses as unexpectedly new. It is in order after
+// that. To remove it beforehand would not do: the folder is not locked yet, and
+// another process may be just making the file.
+func openEngine(opts badger.Options) (*badger.DB, error) {
+	for n := 1; ; n++ {
+		db, err := badger.Open(opts)
+		// The engine wraps away its sentinel for a new file.
+		if err == nil || n == maxOpens || !strings.Contains(err.Error(), "Create a new file") {
+			return db, err
+		}
+	}
+}
+
+// maxOpens: one attempt for an empty file of each kind, and one without.
+const maxOpens = 3
 
 // Close waits for the Updates and Views that have begun, then closes the
 // folder. Later calls get storage.ErrClosed; a second Close does nothing.

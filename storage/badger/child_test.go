@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 
 var children = map[string]func(*Backend) error{
 	"hold":  childHolds,
+	"put":   childPuts,
 	"write": childWrites,
 	"syncs": childSyncs, // syncs_linux_test.go
 }

@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/cookiejar"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nightlatch/nightlatch/integration/formlogin"
 )
 
 // gateway is the binary under test on ports of its own.
@@ -149,80 +148,16 @@ func (g *gateway) rss() float64 {
 	return float64(kb) / 1024
 }
 
-var (
-	formTag  = regexp.MustCompile(`(?s)<form[^>]*id="(login|consent)"[^>]*>.*?</form>`)
-	actionAt = regexp.MustCompile(`<form[^>]*action="([^"]*)"`)
-	inputTag = regexp.MustCompile(`<input[^>]*>`)
-	attrName = regexp.MustCompile(`name="([^"]*)"`)
-	attrVal  = regexp.MustCompile(`value="([^"]*)"`)
-)
-
-// login logs alice in at the app's offline path, as a browser without scripts
-// would, and returns the Cookie header of the app's session.
+// login logs alice in at the app's offline path and returns the Cookie header
+// of the app's session.
 func (g *gateway) login(ctx context.Context) (string, error) {
-	jar, err := cookiejar.New(nil)
+	found, err := formlogin.Login(ctx, "http://"+g.app+"/backup", "alice", "alice-demo")
 	if err != nil {
 		return "", err
-	}
-	client := &http.Client{Jar: jar, Timeout: 20 * time.Second}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.app+"/backup", nil)
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Accept", "text/html")
-	req.Header.Set("Sec-Fetch-Mode", "navigate")
-	req.Header.Set("Sec-Fetch-Dest", "document")
-	resp, err := client.Do(req)
-	for range 3 {
-		if err != nil {
-			return "", err
-		}
-		page, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil {
-			return "", err
-		}
-		form := formTag.FindSubmatch(page)
-		if form == nil {
-			if resp.Request.URL.Host != g.app {
-				return "", fmt.Errorf("the login ended on %s: %.300s", resp.Request.URL, page)
-			}
-			break
-		}
-		values := url.Values{}
-		for _, in := range inputTag.FindAll(form[0], -1) {
-			if n := attrName.FindSubmatch(in); n != nil {
-				v := ""
-				if m := attrVal.FindSubmatch(in); m != nil {
-					v = unescape(string(m[1]))
-				}
-				values.Set(string(n[1]), v)
-			}
-		}
-		if string(form[1]) == "login" {
-			values.Set("username", "alice")
-			values.Set("password", "alice-demo")
-		} else {
-			values.Set("accept", "yes")
-		}
-		action := resp.Request.URL
-		if m := actionAt.FindSubmatch(form[0]); m != nil {
-			if action, err = action.Parse(unescape(string(m[1]))); err != nil {
-				return "", err
-			}
-		}
-		if resp, err = client.PostForm(action.String(), values); err != nil {
-			return "", err
-		}
-		defer resp.Body.Close()
 	}
 	var cookies []string
-	for _, c := range jar.Cookies(&url.URL{Scheme: "http", Host: g.app, Path: "/"}) {
+	for _, c := range found {
 		cookies = append(cookies, c.String())
 	}
 	return strings.Join(cookies, "; "), nil
-}
-
-func unescape(s string) string {
-	return strings.NewReplacer("&amp;", "&", "&#43;", "+", "&#34;", `"`, "&#39;", "'", "&lt;", "<", "&gt;", ">").Replace(s)
 }

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// process is one gateway with a folder of its own, which can be killed and
+// comes back.
+type process struct {
+	name   string
+	binary string
+	dir    string
+	addr   string // it is up when this listens
+	watch  func(process string, line logLine)
+
+	mu      sync.Mutex // held while it is down
+	cmd     *exec.Cmd
+	ended   chan struct{}
+	stopped bool
+	// Slowest and number of starts, for the report.
+	slowest time.Duration
+	starts  int
+}
+
+// logLine is what the harness reads of a process's log.
+type logLine struct {
+	Level  string `json:"level"`
+	Msg    string `json:"msg"`
+	Event  string `json:"event"`
+	Sub    string `json:"sub"`
+	Reason string `json:"reason"`
+	Error  string `json:"error"`
+}
+
+const startWithin = 60 * time.Second
+
+func newProcess(name, binary, dir, addr, caddyfile string, watch func(string, logLine)) (*process, error) {
+	p := &process{name: name, binary: binary, dir: filepath.Join(dir, name), addr: addr, watch: watch}
+	if err := os.Mkdir(p.dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p, p.start()
+}
+
+// start starts the process and waits until it listens.
+func (p *process) start() error {
+	if p.stopped {
+		return errors.New("the run has ended")
+	}
+	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	p.cmd = exec.Command(p.binary, "run", "--config", "Caddyfile")
+	p.cmd.Dir = p.dir
+	p.cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir)
+	out := &lines{each: p.line, log: log}
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	at := time.Now()
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	cmd, ended := p.cmd, make(chan struct{})
+	p.ended = ended
+	go func() {
+		_ = cmd.Wait() // it ends by a signal
+		log.Close()
+		close(ended)
+	}()
+	for time.Since(at) < startWithin {
+		select {
+		case <-ended:
+			return fmt.Errorf("the %s ended at its start; see %s", p.name, log.Name())
+		case <-time.After(5 * time.Millisecond):
+		}
+		if conn, err := net.DialTimeout("tcp", p.addr, time.Second); err == nil {
+			conn.Close()
+			p.starts++
+			p.slowest = max(p.slowest, time.Since(at))
+			return nil
+		}
+	}
+	return fmt.Errorf("the %s did not listen within %v; see %s", p.name, startWithin, log.Name())
+}
+
+// kill ends the process as SIGKILL does and returns once it is gone. The
+// restart goes on in the background; await waits for it.
+func (p *process) kill() <-chan error {
+	p.mu.Lock()
+	back := make(chan error, 1)
+	_ = p.cmd.Process.Kill() // an error means that it is gone
+	<-p.ended
+	go func() {
+		defer p.mu.Unlock()
+		back <- p.start()
+	}()
+	return back
+}
+
+// await returns once the process is up.
+func (p *process) await() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+}
+
+// stop ends the process for good.
+func (p *process) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	if p.cmd == nil || p.cmd.Process == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(os.Interrupt)
+	select {
+	case <-p.ended:
+	case <-time.After(20 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	}
+}
+
+func (p *process) line(raw []byte) {
+	var l logLine
+	if json.Unmarshal(raw, &l) == nil {
+		p.watch(p.name, l)
+	}
+}
+
+// lines keeps what a process prints and passes each line on.
+type lines struct {
+	each func([]byte)
+	log  *os.File
+	rest []byte
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	if _, err := l.log.Write(b); err != nil {
+		return 0, err
+	}
+	l.rest = append(l.rest, b...)
+	for {
+		i := bytes.IndexByte(l.rest, '\n')
+		if i < 0 {
+			return len(b), nil
+		}
+		l.each(l.rest[:i])
+		l.rest = l.rest[i+1:]
+	}
+}
+
+// freeAddr returns a loopback address that nobody listens on.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return "localhost:" + port, err
+}

@@ -97,3 +97,15 @@ func TestSplitScope(t *testing.T) {
 		}
 	}
 }
+
+func TestAsymmetric(t *testing.T) {
+	for _, c := range []struct{ told, want []string }{
+		{[]string{"none", "HS256", "ES256", "RS256", "EdDSA"}, []string{"ES256", "RS256", "EdDSA"}},
+		{[]string{"HS256", "none"}, []string{"RS256"}},
+		{nil, []string{"RS256"}},
+	} {
+		if got := asymmetric(c.told); !slices.Equal(got, c.want) {
+			t.Errorf("of %v: %v", c.told, got)
+		}
+	}
+}

@@ -370,6 +370,7 @@ func TestClosedTab(t *testing.T) {
 		t.Fatal("the tab was not closed")
 	}
 	<-saving
+	time.Sleep(50 * time.Millisecond) // the server hears of it by itself
 	close(release)
 	for range 100 {
 		if len(s.grants.logins()) == 1 {

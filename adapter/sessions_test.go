@@ -37,6 +37,17 @@ func TestSessionLimits(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a step-up", func(t *testing.T) {
+		s := newSite(t, func(c *adapter.Config) { c.SessionRecheck, c.SessionIdle = 24*time.Hour, 24*time.Hour })
+		b := newBrowser(t)
+		b.open(s.url + "/")
+		s.clock.Advance(9 * time.Hour)
+		b.open(s.url+"/backup").wants(t, 200, "app of alice")
+		s.clock.Advance(time.Hour)
+		if p := b.do(http.MethodGet, s.url+"/", nil); p.StatusCode != 401 {
+			t.Errorf("after session_max: %d", p.StatusCode)
+		}
+	})
 	s := newSite(t, func(c *adapter.Config) { c.SessionRecheck = 24 * time.Hour })
 	b := newBrowser(t)
 	b.open(s.url + "/")

@@ -1,6 +1,7 @@
 package adapter_test
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -49,14 +50,14 @@ type grants struct {
 	saving func() // while Save runs
 }
 
-func (g *grants) Save(_ context.Context, l vault.Login) error {
+func (g *grants) Save(ctx context.Context, l vault.Login) error {
 	g.mu.Lock()
 	saving, err := g.saving, g.err
 	g.mu.Unlock()
 	if saving != nil {
 		saving()
 	}
-	if err != nil {
+	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return err
 	}
 	g.mu.Lock()

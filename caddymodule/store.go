@@ -183,6 +183,7 @@ func (n *node) begin(e engine) error {
 		return err
 	}
 	n.loops.Go(func() { n.store.Run(ctx, time.Minute) })
+	n.loops.Go(func() { n.vault.Follow(ctx) })
 	return nil
 }
 

@@ -29,8 +29,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *failure) {
 		if raw != "" {
 			return nil, malformed("parameters belong into the body")
 		}
-		t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		if err != nil || t != "application/x-www-form-urlencoded" {
+		if !isForm(r.Header.Get("Content-Type")) {
 			return nil, malformed("the body must be application/x-www-form-urlencoded")
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -52,6 +51,15 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, *failure) {
 		}
 	}
 	return form, nil
+}
+
+func isForm(contentType string) bool {
+	const form = "application/x-www-form-urlencoded"
+	if contentType == form {
+		return true
+	}
+	t, _, err := mime.ParseMediaType(contentType)
+	return err == nil && t == form
 }
 
 // ask is a parsed POST /token.

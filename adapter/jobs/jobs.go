@@ -185,10 +185,11 @@ func (h *Handler) authenticate(r *http.Request) (*rule, *failure) {
 	if rule != nil {
 		want = rule.secret
 	}
-	plain := hmac.Equal(want, HashSecret(h.key, secret))
-	decoded, err := url.QueryUnescape(secret)
-	encoded := hmac.Equal(want, HashSecret(h.key, decoded)) && err == nil
-	if rule == nil || !plain && !encoded {
+	same := hmac.Equal(want, HashSecret(h.key, secret))
+	if decoded, err := url.QueryUnescape(secret); decoded != secret { // told by what was sent alone
+		same = hmac.Equal(want, HashSecret(h.key, decoded)) && err == nil || same
+	}
+	if rule == nil || !same {
 		return nil, denied
 	}
 	return rule, nil

@@ -31,7 +31,7 @@ const (
 // env is the endpoint for jobs over HTTP, with a provider over HTTP and a store
 // on disk behind it.
 type env struct {
-	t        *testing.T
+	t        testing.TB
 	provider *vaulttest.Provider
 	dir      string
 	backend  storage.Backend
@@ -57,7 +57,7 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-func newEnv(t *testing.T, rules ...jobs.Job) *env {
+func newEnv(t testing.TB, rules ...jobs.Job) *env {
 	t.Helper()
 	sealer, err := seal.New()
 	if err != nil {

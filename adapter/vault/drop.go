@@ -25,7 +25,7 @@ func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, r
 	}
 	now := v.c.Now()
 	var changed []Grant
-	err := v.c.Store.Update(ctx, func(tx storage.Tx) error {
+	err := v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
 		changed = nil
 		rows, err := v.grants.ListBy(tx, scope, index, hash(provider, value), "", 1000)
 		if err != nil {
@@ -37,7 +37,7 @@ func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, r
 			if row.Record.State != before {
 				changed = append(changed, row.Record.Grant)
 			}
-			if err := v.grants.Put(tx, scope, row.ID, row.Record); err != nil {
+			if err := put(row.Record); err != nil {
 				return err
 			}
 		}
@@ -87,9 +87,11 @@ func (v *Vault) Reject(ctx context.Context, grantID, accessToken string) error {
 				i--
 			}
 		}
-		if len(r.Access) < n {
-			r.ForcedAt = now
+		if len(r.Access) == n {
+			return errServed
 		}
+		r.ForcedAt = now
+		r.Epoch++
 		return nil
 	})
 	if err != nil && !errors.Is(err, errServed) {

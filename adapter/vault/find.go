@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -23,14 +22,20 @@ type Query struct {
 }
 
 // Find returns the grants that a query names, ended ones too; none is no error.
+// What a Grant points to is shared: read only.
 func (v *Vault) Find(ctx context.Context, q Query) ([]Grant, error) {
-	var found []Grant
+	q = q.normal()
+	if found := v.cache.find(q); found != nil {
+		return found, nil
+	}
+	mark := v.cache.mark()
+	var found []*record
 	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
 		found = nil
 		rows, err := v.find(tx, q)
 		for _, row := range rows {
-			if g := row.Record.Grant; g.Provider == q.Provider && (q.Client == "" || g.Client == q.Client) {
-				found = append(found, g)
+			if q.names(&row.Record.Grant) {
+				found = append(found, row.Record)
 			}
 		}
 		return err
@@ -38,9 +43,15 @@ func (v *Vault) Find(ctx context.Context, q Query) ([]Grant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding grants: %w", err)
 	}
-	return found, nil
+	v.cache.keep(mark, q, found...)
+	out := make([]Grant, 0, len(found))
+	for _, r := range found {
+		out = append(out, r.Grant)
+	}
+	return out, nil
 }
 
+// find reads the index for a query in normal form.
 func (v *Vault) find(tx storage.Tx, q Query) ([]storage.Row[record], error) {
 	by := func(index, value string) ([]storage.Row[record], error) {
 		return v.grants.ListBy(tx, scope, index, hash(q.Provider, value), "", maxFound)
@@ -55,9 +66,9 @@ func (v *Vault) find(tx storage.Tx, q Query) ([]storage.Row[record], error) {
 	case q.Sub != "":
 		return by(bySub, q.Sub)
 	case q.User != "":
-		return by(byUser, strings.ToLower(q.User))
+		return by(byUser, q.User)
 	case q.Email != "":
-		return by(byEmail, strings.ToLower(q.Email))
+		return by(byEmail, q.Email)
 	}
 	return nil, errors.New("a query needs a name")
 }

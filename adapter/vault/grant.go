@@ -87,20 +87,27 @@ var jobStatuses = []string{
 	"revoked", "idle_expired", "max_expired", "reuse_detected", "user_disabled", "user_deleted", "role_missing",
 }
 
+// handout is the part of a record that a hand-out needs while an access token is
+// good. It holds no refresh token.
+type handout struct {
+	Grant
+
+	// Access tokens that are still good, one for each set of scopes and
+	// resource.
+	Access []access `json:"access,omitempty"`
+	// Epoch moves whenever cached tokens are dropped, so that an answer that was
+	// on its way at that moment is neither kept nor handed out.
+	Epoch uint64 `json:"epoch,omitempty"`
+}
+
 // record is the whole grant as it is sealed.
 type record struct {
-	Grant
+	handout
 
 	RefreshToken   string `json:"refresh_token,omitempty"`
 	OfflineSession string `json:"offline_session,omitempty"` // of a local realm, from the token
 	// Replaced tokens of a local realm are still to be revoked there.
 	Replaced []string `json:"replaced,omitempty"`
-	// Access tokens that are still good, one for each set of scopes and
-	// resource.
-	Access []access `json:"access,omitempty"`
-	// Epoch moves whenever cached tokens are dropped, so that an answer that was
-	// on its way at that moment is not kept.
-	Epoch uint64 `json:"epoch,omitempty"`
 
 	Lease  lease   `json:"lease,omitzero"`
 	Intent *intent `json:"intent,omitempty"`
@@ -202,7 +209,7 @@ func table(sealer storage.Sealer) *storage.Table[record] {
 }
 
 // identity of a grant: at most one for each.
-func (r *record) identity() string { return identity(r.Provider, r.Client, r.Sub) }
+func (g *Grant) identity() string { return identity(g.Provider, g.Client, g.Sub) }
 
 func identity(provider, client, sub string) string { return hash(provider, client, sub) }
 

@@ -36,8 +36,8 @@ const (
 // errMoved: the record is no longer the one that the flight began with.
 var errMoved = errors.New("grant has changed meanwhile")
 
-func (v *Vault) fly(ctx context.Context, r *record, a Ask) (Token, error) {
-	unlock, err := v.locks.acquire(ctx, r.identity())
+func (v *Vault) fly(ctx context.Context, g *Grant, a Ask) (Token, error) {
+	unlock, err := v.locks.acquire(ctx, g.identity())
 	if err != nil {
 		return Token{}, transient(fmt.Errorf("waiting for another refresh: %w", err))
 	}
@@ -46,7 +46,7 @@ func (v *Vault) fly(ctx context.Context, r *record, a Ask) (Token, error) {
 		return Token{}, transient(err)
 	}
 	for n := 0; n < rounds; {
-		t, err := v.round(ctx, r.ID, a)
+		t, err := v.round(ctx, g.ID, a)
 		switch {
 		case errors.Is(err, errMoved):
 			n++
@@ -85,9 +85,15 @@ func (v *Vault) round(ctx context.Context, id string, a Ask) (Token, error) {
 		return Token{}, v.settle(ctx, r, failed)
 	}
 	v.release(ctx, r)
-	if t, ok := r.living(a, v.c.Now()); ok && failed.Class != ClassRequest {
-		v.c.Logger.Warn("refreshing grant; the cached token serves on", "grant_id", r.ID, "error", failed)
-		return t, nil
+	if failed.Class == ClassRequest {
+		return Token{}, failed
+	}
+	// It may have been dropped meanwhile.
+	if r, err = v.read(ctx, id); err == nil {
+		if t, ok := r.living(a, v.c.Now()); ok {
+			v.c.Logger.Warn("refreshing grant; the cached token serves on", "grant_id", id, "error", failed)
+			return t, nil
+		}
 	}
 	return Token{}, failed
 }
@@ -122,7 +128,7 @@ func (v *Vault) begin(ctx context.Context, id string, a Ask) (*record, Token, er
 		return nil
 	})
 	if errors.Is(err, errServed) {
-		v.noteUse(ctx, r, a.Job)
+		v.noteUse(&r.Grant, a.Job)
 		return nil, t, nil
 	}
 	return r, Token{}, err

@@ -71,12 +71,12 @@ func (v *Vault) saved(ctx context.Context, p *Provider, l Login, newID string) (
 	for {
 		now := v.c.Now()
 		var saved *record
-		err := v.c.Store.Update(ctx, func(tx storage.Tx) error {
+		err := v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
 			row, err := v.grants.GetBy(tx, scope, byIdentity, identity(l.Provider, l.Client, l.Sub))
 			r := row.Record
 			switch {
 			case errors.Is(err, storage.ErrNotFound):
-				r = &record{Grant: Grant{ID: newID}}
+				r = &record{handout: handout{Grant: Grant{ID: newID}}}
 			case err != nil:
 				return err
 			case r.Lease.Holder != v.c.Node && r.Lease.Until.After(now):
@@ -84,7 +84,7 @@ func (v *Vault) saved(ctx context.Context, p *Provider, l Login, newID string) (
 			}
 			r.login(l, p.Local, now)
 			saved = r
-			return v.grants.Put(tx, scope, r.ID, r)
+			return put(r)
 		})
 		switch {
 		case errors.Is(err, errLeased):
@@ -148,7 +148,7 @@ func (v *Vault) revokeReplaced(ctx context.Context, p *Provider, r *record) {
 // time on what the store holds; its error leaves the record as it was.
 func (v *Vault) change(ctx context.Context, id string, fn func(*record) error) (*record, error) {
 	var out *record
-	err := v.c.Store.Update(ctx, func(tx storage.Tx) error {
+	err := v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
 		r, err := v.grants.Get(tx, scope, id)
 		if errors.Is(err, storage.ErrNotFound) {
 			return ErrNoGrant
@@ -160,7 +160,7 @@ func (v *Vault) change(ctx context.Context, id string, fn func(*record) error) (
 		if err := fn(r); err != nil {
 			return err
 		}
-		return v.grants.Put(tx, scope, id, r)
+		return put(r)
 	})
 	return out, err
 }

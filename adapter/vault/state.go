@@ -54,45 +54,45 @@ func (a Ask) all(granted []string) bool {
 // cached returns the access token for an ask, if it lives long enough: the
 // wanted time, but no more than half of its lifetime, or a job that asks for
 // more than the provider ever issues would refresh each time.
-func (r *record) cached(a Ask, now time.Time) (Token, bool) {
-	i := r.find(a)
-	if r.State != Active || i < 0 {
+func (h *handout) cached(a Ask, now time.Time) (Token, bool) {
+	i := h.find(a)
+	if h.State != Active || i < 0 {
 		return Token{}, false
 	}
-	c := r.Access[i]
+	c := h.Access[i]
 	want := min(a.MinTTL, c.ExpiresAt.Sub(c.IssuedAt)/2)
-	return r.token(c), c.ExpiresAt.Sub(now) >= max(want, time.Second)
+	return h.token(c), c.ExpiresAt.Sub(now) >= max(want, time.Second)
 }
 
 // living is cached for bad times: any token that has not ended.
-func (r *record) living(a Ask, now time.Time) (Token, bool) {
-	i := r.find(a)
-	if r.State != Active || i < 0 {
+func (h *handout) living(a Ask, now time.Time) (Token, bool) {
+	i := h.find(a)
+	if h.State != Active || i < 0 {
 		return Token{}, false
 	}
-	return r.token(r.Access[i]), r.Access[i].ExpiresAt.Sub(now) >= time.Second
+	return h.token(h.Access[i]), h.Access[i].ExpiresAt.Sub(now) >= time.Second
 }
 
-func (r *record) find(a Ask) int {
-	return slices.IndexFunc(r.Access, func(c access) bool {
+func (h *handout) find(a Ask) int {
+	return slices.IndexFunc(h.Access, func(c access) bool {
 		return c.Resource == a.Resource && slices.Equal(c.Scopes, a.Scopes)
 	})
 }
 
-func (r *record) token(c access) Token {
-	return Token{AccessToken: c.Token, ExpiresAt: c.ExpiresAt, Scope: c.Granted, GrantID: r.ID}
+func (h *handout) token(c access) Token {
+	return Token{AccessToken: c.Token, ExpiresAt: c.ExpiresAt, Scope: c.Granted, GrantID: h.ID}
 }
 
 // keep puts an access token into the record, in the place of the one for the
 // same ask, dropping those that have ended and those that end first.
-func (r *record) keep(c access, now time.Time) {
-	r.Access = slices.DeleteFunc(r.Access, func(o access) bool {
+func (h *handout) keep(c access, now time.Time) {
+	h.Access = slices.DeleteFunc(h.Access, func(o access) bool {
 		return !o.ExpiresAt.After(now) || o.Resource == c.Resource && slices.Equal(o.Scopes, c.Scopes)
 	})
-	r.Access = append(r.Access, c)
-	if len(r.Access) > maxAccess {
-		slices.SortFunc(r.Access, func(a, b access) int { return a.ExpiresAt.Compare(b.ExpiresAt) })
-		r.Access = r.Access[len(r.Access)-maxAccess:]
+	h.Access = append(h.Access, c)
+	if len(h.Access) > maxAccess {
+		slices.SortFunc(h.Access, func(a, b access) int { return a.ExpiresAt.Compare(b.ExpiresAt) })
+		h.Access = h.Access[len(h.Access)-maxAccess:]
 	}
 }
 
@@ -208,9 +208,14 @@ func (r *record) end(reason string) {
 	r.Epoch++
 }
 
+// unnoted tells whether a hand-out to a job is to be remembered.
+func (g *Grant) unnoted(job string, now time.Time) bool {
+	return job != "" && now.Sub(g.Uses[job]) >= useEvery
+}
+
 // used remembers a hand-out, to a minute, and tells whether anything changed.
 func (r *record) used(job string, now time.Time) bool {
-	if job == "" || now.Sub(r.Uses[job]) < useEvery {
+	if !r.unnoted(job, now) {
 		return false
 	}
 	if r.Uses == nil {

@@ -18,13 +18,13 @@ func TestDue(t *testing.T) {
 		r        record
 		from, to time.Duration // after noon; both 0: never
 	}{
-		"active":                      {record{Grant: Grant{State: Active, IdleLimit: 30 * day, RefreshedAt: noon}}, 9 * day, 15 * day},
-		"active, idle limit unknown":  {record{Grant: Grant{State: Active, RefreshedAt: noon}}, 0, 0},
-		"suspended just now":          {record{Grant: Grant{State: Suspended}, Probes: 1}, 48 * time.Minute, 72 * time.Minute},
-		"suspended by an event":       {record{Grant: Grant{State: Suspended}}, 48 * time.Minute, 72 * time.Minute},
-		"suspended, refused 3 times":  {record{Grant: Grant{State: Suspended}, Probes: 3}, 192 * time.Minute, 288 * time.Minute},
-		"suspended, refused for long": {record{Grant: Grant{State: Suspended}, Probes: 500}, 19 * time.Hour, 29 * time.Hour},
-		"ended":                       {record{Grant: Grant{State: Ended, IdleLimit: day}}, 0, 0},
+		"active":                      {record{handout: handout{Grant: Grant{State: Active, IdleLimit: 30 * day, RefreshedAt: noon}}}, 9 * day, 15 * day},
+		"active, idle limit unknown":  {record{handout: handout{Grant: Grant{State: Active, RefreshedAt: noon}}}, 0, 0},
+		"suspended just now":          {record{handout: handout{Grant: Grant{State: Suspended}}, Probes: 1}, 48 * time.Minute, 72 * time.Minute},
+		"suspended by an event":       {record{handout: handout{Grant: Grant{State: Suspended}}}, 48 * time.Minute, 72 * time.Minute},
+		"suspended, refused 3 times":  {record{handout: handout{Grant: Grant{State: Suspended}}, Probes: 3}, 192 * time.Minute, 288 * time.Minute},
+		"suspended, refused for long": {record{handout: handout{Grant: Grant{State: Suspended}}, Probes: 500}, 19 * time.Hour, 29 * time.Hour},
+		"ended":                       {record{handout: handout{Grant: Grant{State: Ended, IdleLimit: day}}}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := map[time.Time]bool{}
@@ -50,7 +50,7 @@ func TestDue(t *testing.T) {
 }
 
 func TestKeepBoundsWhatARecordRemembers(t *testing.T) {
-	r := record{Grant: Grant{State: Active}}
+	r := record{handout: handout{Grant: Grant{State: Active}}}
 	for i := range 3 * maxAccess {
 		r.keep(access{Resource: fmt.Sprint(i), Token: fmt.Sprint(i), IssuedAt: noon, ExpiresAt: noon.Add(time.Duration(i+1) * time.Minute)}, noon)
 	}
@@ -68,7 +68,7 @@ func TestKeepBoundsWhatARecordRemembers(t *testing.T) {
 func TestNoErrorDropsTheToken(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		local := rapid.Bool().Draw(t, "local")
-		r := record{Grant: Grant{ID: "g_1"}}
+		r := record{handout: handout{Grant: Grant{ID: "g_1"}}}
 		now := noon
 		r.login(Login{Provider: "p", Client: "c", Sub: "s", RefreshToken: "first", Scopes: []string{"openid"}}, local, now)
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,21 +37,22 @@ type Token struct {
 // which goes on when its asker leaves. Errors are ErrNoGrant, an *Error, or one
 // of storage.
 //
-// A cached token costs one read; a fresh one that and two synced writes.
+// A cached token costs what cache.go says; a fresh one two synced writes.
 func (v *Vault) Token(ctx context.Context, grantID string, a Ask) (Token, error) {
-	r, err := v.read(ctx, grantID)
+	h, err := v.look(ctx, grantID)
 	if err != nil {
 		return Token{}, err
 	}
-	a = a.normal(r.Scopes)
-	if !r.Covers(a.Scopes) {
+	a = a.normal(h.Scopes)
+	if !h.Covers(a.Scopes) {
 		return Token{}, &Error{Class: ClassRequest, Code: "invalid_scope"}
 	}
-	if t, ok := r.cached(a, v.c.Now()); ok {
-		v.noteUse(ctx, r, a.Job)
+	if t, ok := h.cached(a, v.c.Now()); ok {
+		v.noteUse(&h.Grant, a.Job)
 		return t, nil
 	}
-	key := hash(r.ID, strings.Join(a.Scopes, " "), a.Resource, a.MinTTL.String(), a.Job)
+	// With the epoch, nobody joins a flight whose token has been dropped since.
+	key := hash(h.ID, strconv.FormatUint(h.Epoch, 10), strings.Join(a.Scopes, " "), a.Resource, a.MinTTL.String(), a.Job)
 	landed := v.flights.DoChan(key, func() (any, error) {
 		v.running.enter()
 		defer v.running.leave()
@@ -61,7 +63,7 @@ func (v *Vault) Token(ctx context.Context, grantID string, a Ask) (Token, error)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.c.FlightTimeout)
 		defer cancel()
-		return v.fly(ctx, r, a)
+		return v.fly(ctx, &h.Grant, a)
 	})
 	select {
 	case res := <-landed:
@@ -85,16 +87,4 @@ func (v *Vault) read(ctx context.Context, id string) (*record, error) {
 		return nil, fmt.Errorf("reading grant: %w", err)
 	}
 	return r, nil
-}
-
-// noteUse writes the use of a cached token down, at most once a minute for each
-// job. A use that cannot be written is no reason to withhold the token.
-func (v *Vault) noteUse(ctx context.Context, r *record, job string) {
-	now := v.c.Now()
-	if !r.used(job, now) {
-		return
-	}
-	if _, err := v.change(ctx, r.ID, func(r *record) error { r.used(job, now); return nil }); err != nil {
-		v.c.Logger.Warn("noting use of grant", "grant_id", r.ID, "error", err)
-	}
 }

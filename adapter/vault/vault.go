@@ -29,7 +29,8 @@ type Config struct {
 	Providers map[string]*Provider
 	// Node names this process among those that share the store. Empty where the
 	// store belongs to one process alone: then a lease left behind by an earlier
-	// life of the process is its own.
+	// life of the process is its own. A vault with a name serves
+	// from memory only while Follow runs.
 	Node string
 	// Now defaults to time.Now, Random to crypto/rand.Reader, Logger to one that
 	// discards, Events to nobody.
@@ -92,6 +93,8 @@ type Vault struct {
 	c         Config
 	grants    *storage.Table[record]
 	providers atomic.Pointer[map[providerKey]*Provider]
+	cache     cache
+	uses      uses
 	flights   singleflight.Group
 	locks     locks
 	closing   chan struct{}
@@ -128,6 +131,7 @@ func New(c Config) (*Vault, error) {
 		c.RetryPause = 250 * time.Millisecond
 	}
 	v := &Vault{c: c, grants: table(c.Sealer), closing: make(chan struct{})}
+	v.cache.deaf = c.Node != "" // until Follow hears the other nodes
 	v.Use(c.Providers)
 	return v, nil
 }

@@ -35,15 +35,19 @@ type env struct {
 	events []string
 }
 
-// faulty fails writes while told to.
+// faulty fails writes while told to, or lets them wait.
 type faulty struct {
 	storage.Backend
 	fail atomic.Pointer[error]
+	gate atomic.Pointer[chan struct{}]
 }
 
 func (f *faulty) Update(ctx context.Context, fn func(storage.Tx) error) error {
 	if err := f.fail.Load(); err != nil {
 		return *err
+	}
+	if gate := f.gate.Load(); gate != nil {
+		<-*gate
 	}
 	return f.Backend.Update(ctx, fn)
 }
@@ -51,6 +55,12 @@ func (f *faulty) Update(ctx context.Context, fn func(storage.Tx) error) error {
 func (f *faulty) broken(err error) (mend func()) {
 	f.fail.Store(&err)
 	return func() { f.fail.Store(nil) }
+}
+
+func (f *faulty) slow() (release func()) {
+	gate := make(chan struct{})
+	f.gate.Store(&gate)
+	return func() { f.gate.Store(nil); close(gate) }
 }
 
 type lockedBuffer struct {

@@ -7,10 +7,12 @@
 //	GET        logged-out  says that it is done
 //	POST       resume      goes on without background access, or tries again
 //	GET        userinfo    who is logged in, as JSON
+//	GET        auth        the same question of another proxy: 200, 401, 403 or a login
+//	POST       backchannel-logout  the provider ends sessions
 //
 // It owns: the login (state, nonce, PKCE and the way back in one sealed cookie
-// per flow), what of a request is decided (guard.go), bearer tokens, identity,
-// and the pages that go with them.
+// per flow), what of a request is decided (judge.go), bearer tokens, identity,
+// the deletion of what a client says about itself, and the pages that go with them.
 //
 // It does not own browser sessions (adapter/session), offline tokens
 // (adapter/vault, behind the interface Grants), which paths are public or

@@ -129,10 +129,10 @@ func (rp *RelyingParty) dropOldFlows(w http.ResponseWriter, r *http.Request) {
 	}
 	var flows []open
 	for _, c := range r.Cookies() {
-		if !strings.HasPrefix(c.Name, rp.cookieName("flow_")[:len(rp.cookieName("flow_"))-len(rp.suffix)-1]) || !strings.HasSuffix(c.Name, "_"+rp.suffix) {
+		kind := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(c.Name, "__Host-"), "nightlatch_"), "_"+rp.suffix)
+		if !strings.HasPrefix(kind, flowKind("")) || c.Name != rp.cookieName(kind) {
 			continue
 		}
-		kind := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(c.Name, "__Host-"), "nightlatch_"), "_"+rp.suffix)
 		f, _ := rp.unsealFlow(c.Name, c.Value) // a broken one counts as the oldest
 		flows = append(flows, open{kind, f.Started})
 	}

@@ -76,7 +76,7 @@ func (rp *RelyingParty) userinfo(w http.ResponseWriter, r *http.Request) {
 }
 
 // auth is for another proxy that asks before it lets a request through: 200 with
-// Remote-User and kin, 401, 403, or for a browser 302's like to the login. What
+// Remote-User and kin, 401, 403, or for a browser the way to the login. What
 // that proxy says of the request (X-Forwarded-Uri) only tells where a browser
 // comes back to on this site; nothing is allowed because of it.
 func (rp *RelyingParty) auth(w http.ResponseWriter, r *http.Request) {

@@ -1,7 +1,6 @@
 package adapter_test
 
 import (
-	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -295,5 +294,3 @@ func (p *foreign) userinfo(w http.ResponseWriter, _ *http.Request) {
 	defer p.mu.Unlock()
 	p.json(w, http.StatusOK, p.user)
 }
-
-var _ crypto.Signer = (*rsa.PrivateKey)(nil)

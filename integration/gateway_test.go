@@ -232,6 +232,28 @@ func (g *gateway) Reload() result {
 	return g.Run(nil, "reload", "--config", "Caddyfile", "--address", g.admin)
 }
 
+// Admin fetches a path of Caddy's admin endpoint.
+func (g *gateway) Admin(path string) string {
+	g.t.Helper()
+	socket := strings.TrimPrefix(g.admin, "unix/")
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://localhost" + path)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		g.t.Fatalf("admin endpoint %s: %d %v %s", path, resp.StatusCode, err, body)
+	}
+	return string(body)
+}
+
 // backup is the environment of the demo's job.
 var backup = []string{"NIGHTLATCH_JOB=nightly-backup", "NIGHTLATCH_SECRET=backup-demo"}
 

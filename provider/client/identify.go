@@ -1,9 +1,11 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -22,6 +24,24 @@ func (a Authenticator) Identify(tx storage.Tx, realm string, cred Credentials) (
 		return nil, err
 	}
 	return c, nil
+}
+
+// Authenticate proves the client of a request and reads the settings of now:
+// one View, so that wrong credentials never reach the queue of writers, and an
+// Update that remembers a signed assertion. Every refusal is invalid_client.
+func (a Authenticator) Authenticate(ctx context.Context, store *storage.Store, realmName string, cred Credentials) (c *Client, s realm.Settings, err error) {
+	err = store.View(ctx, func(tx storage.Tx) error {
+		var err error
+		if s, err = realm.Get(tx, realmName); err != nil {
+			return err
+		}
+		c, err = a.Identify(tx, realmName, cred)
+		return err
+	})
+	if err == nil && cred.Method == MethodPrivateKey {
+		err = store.Update(ctx, func(tx storage.Tx) error { return RememberAssertion(tx, realmName, cred) })
+	}
+	return c, s, err
 }
 
 // AssertionAlgorithms names what a client assertion may be signed with.

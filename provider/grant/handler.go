@@ -130,7 +130,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*request, erro
 		Time: req.now, Realm: h.Realm, Client: cred.ClientID, IP: req.ip,
 		Details: map[string]string{"grant_type": req.grant},
 	}
-	if err := h.authenticate(r.Context(), req, cred); err != nil {
+	if req.client, req.settings, err = h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred); err != nil {
 		req.event.Type, req.event.Reason = event.ClientLoginError, reason(err)
 		h.Events.Emit(r.Context(), req.event)
 		return nil, err
@@ -146,22 +146,6 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*request, erro
 		return nil, err
 	}
 	return req, h.door(r, req)
-}
-
-// authenticate proves the client and remembers a signed assertion.
-func (h *Handler) authenticate(ctx context.Context, req *request, cred client.Credentials) error {
-	err := h.Store.View(ctx, func(tx storage.Tx) error {
-		var err error
-		if req.settings, err = realm.Get(tx, h.Realm); err != nil {
-			return err
-		}
-		req.client, err = h.Auth.Identify(tx, h.Realm, cred)
-		return err
-	})
-	if err != nil || cred.Method != client.MethodPrivateKey {
-		return err
-	}
-	return h.Store.Update(ctx, func(tx storage.Tx) error { return client.RememberAssertion(tx, h.Realm, cred) })
 }
 
 // door gives every request an idempotency key: its own, or a random one by

@@ -12,7 +12,6 @@ import (
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/keys"
 	"github.com/nightlatch/nightlatch/provider/oidc"
-	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/token"
@@ -82,23 +81,12 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) (map[string
 
 // authenticate proves the asking client. A public one proves nothing, and
 // anybody could scan for tokens in its name (RFC 7662 §2.1).
-func (h *Handler) authenticate(ctx context.Context, cred client.Credentials) (asker *client.Client, issuer string, err error) {
-	err = h.Store.View(ctx, func(tx storage.Tx) error {
-		settings, err := realm.Get(tx, h.Realm)
-		if err != nil {
-			return err
-		}
-		issuer = settings.Issuer()
-		asker, err = h.Auth.Identify(tx, h.Realm, cred)
-		return err
-	})
+func (h *Handler) authenticate(ctx context.Context, cred client.Credentials) (*client.Client, string, error) {
+	asker, settings, err := h.Auth.Authenticate(ctx, h.Store, h.Realm, cred)
 	if err == nil && asker.Public {
 		err = oidc.Errorf(oidc.CodeInvalidClient, "client authentication failed")
 	}
-	if err == nil && cred.Method == client.MethodPrivateKey {
-		err = h.Store.Update(ctx, func(tx storage.Tx) error { return client.RememberAssertion(tx, h.Realm, cred) })
-	}
-	return asker, issuer, err
+	return asker, settings.Issuer(), err
 }
 
 // judge returns what is in a token that works, else the refusal that a use of it

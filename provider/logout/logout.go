@@ -1,7 +1,6 @@
 package logout
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -214,11 +213,11 @@ func (h *Handler) byToken(r *http.Request, form url.Values) error {
 	if err != nil {
 		return err
 	}
-	c, issuer, err := h.authenticate(r.Context(), cred)
+	c, settings, err := h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred)
 	if err != nil {
 		return err
 	}
-	presented, err := token.OpenRefresh(h.Ring, issuer, form.Get("refresh_token"))
+	presented, err := token.OpenRefresh(h.Ring, settings.Issuer(), form.Get("refresh_token"))
 	if err != nil {
 		return oidc.Errorf(oidc.CodeInvalidGrant, "refresh token is invalid").WithCause(err)
 	}
@@ -251,22 +250,6 @@ func (h *Handler) byToken(r *http.Request, form url.Values) error {
 		h.Events.Emit(r.Context(), e)
 	}
 	return nil
-}
-
-func (h *Handler) authenticate(ctx context.Context, cred client.Credentials) (c *client.Client, issuer string, err error) {
-	err = h.Store.View(ctx, func(tx storage.Tx) error {
-		settings, err := realm.Get(tx, h.Realm)
-		if err != nil {
-			return err
-		}
-		issuer = settings.Issuer()
-		c, err = h.Auth.Identify(tx, h.Realm, cred)
-		return err
-	})
-	if err == nil && cred.Method == client.MethodPrivateKey {
-		err = h.Store.Update(ctx, func(tx storage.Tx) error { return client.RememberAssertion(tx, h.Realm, cred) })
-	}
-	return c, issuer, err
 }
 
 func (h *Handler) emit(r *http.Request, subject, username, sid string) {

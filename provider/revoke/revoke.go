@@ -11,7 +11,6 @@ import (
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/keys"
 	"github.com/nightlatch/nightlatch/provider/oidc"
-	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/token"
@@ -54,7 +53,7 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, issuer, err := h.authenticate(r.Context(), cred)
+	c, settings, err := h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred)
 	if err != nil {
 		return err
 	}
@@ -64,29 +63,13 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request) error {
 		return oidc.Errorf(oidc.CodeInvalidRequest, "token is missing")
 	}
 	// token_type_hint is not needed: each kind says what it is (RFC 7009 §2.1).
-	if t, err := token.OpenRefresh(h.Ring, issuer, raw); err == nil {
+	if t, err := token.OpenRefresh(h.Ring, settings.Issuer(), raw); err == nil {
 		return h.session(r, c, t)
 	}
-	if t, err := token.OpenAccess(h.Ring, issuer, raw); err == nil {
+	if t, err := token.OpenAccess(h.Ring, settings.Issuer(), raw); err == nil {
 		return h.access(r.Context(), c, t)
 	}
 	return nil // unknown: what was asked for is the case (RFC 7009 §2.2)
-}
-
-func (h *Handler) authenticate(ctx context.Context, cred client.Credentials) (c *client.Client, issuer string, err error) {
-	err = h.Store.View(ctx, func(tx storage.Tx) error {
-		settings, err := realm.Get(tx, h.Realm)
-		if err != nil {
-			return err
-		}
-		issuer = settings.Issuer()
-		c, err = h.Auth.Identify(tx, h.Realm, cred)
-		return err
-	})
-	if err == nil && cred.Method == client.MethodPrivateKey {
-		err = h.Store.Update(ctx, func(tx storage.Tx) error { return client.RememberAssertion(tx, h.Realm, cred) })
-	}
-	return c, issuer, err
 }
 
 var anothers = oidc.Errorf(oidc.CodeInvalidRequest, "token was issued to another client")

@@ -7,7 +7,7 @@ SHELL := /bin/bash
 RACE := ./storage/... ./provider/... ./adapter/...
 REST := . ./caddymodule/... ./integration/...
 
-.PHONY: help build run check test test-deps race rest demo-clean crash
+.PHONY: help build run bench check test test-deps race rest demo-clean crash
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ rest:
 
 test-deps:
 	@bash .ci/test-deps
+
+bench: ## measure speed and memory against baselines, about 10 minutes (docs/performance.md)
+	go run ./integration/bench $(BENCH)
 
 crash: ## 2000 faults and kills between two processes; no grant may be lost (docs/reliability.md)
 	go run ./integration/crash $(CRASH)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -26,13 +28,14 @@ type gateway struct {
 	bare    string
 	jobs    string
 	respond string
+	admin   string // socket of Caddy's admin endpoint
 	ready   time.Duration
 }
 
 // config of the bench: the demo without pages, an upstream of our own, and the
 // two baselines in the same binary.
 const config = `{
-	admin off
+	admin unix//%[8]s
 	default_bind 127.0.0.1
 	nightlatch {
 		store badger ./data
@@ -86,9 +89,10 @@ func freeAddr() (string, error) {
 	return "localhost:" + port, err
 }
 
-// start starts the binary in dir; settings are lines for the realm's block.
-func start(binary, dir, upstream, settings string) (*gateway, error) {
-	g := &gateway{dir: dir, log: filepath.Join(dir, "log")}
+// start starts the binary in dir; settings are lines for the realm's block, env
+// is added to its environment.
+func start(binary, dir, upstream, settings string, env ...string) (*gateway, error) {
+	g := &gateway{dir: dir, log: filepath.Join(dir, "log"), admin: filepath.Join(dir, "admin.sock")}
 	for _, p := range []*string{&g.realm, &g.app, &g.bare, &g.respond, &g.jobs} {
 		addr, err := freeAddr()
 		if err != nil {
@@ -96,7 +100,7 @@ func start(binary, dir, upstream, settings string) (*gateway, error) {
 		}
 		*p = addr
 	}
-	text := fmt.Sprintf(config, g.realm, g.app, g.bare, g.respond, upstream, settings, g.jobs)
+	text := fmt.Sprintf(config, g.realm, g.app, g.bare, g.respond, upstream, settings, g.jobs, g.admin)
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -108,6 +112,7 @@ func start(binary, dir, upstream, settings string) (*gateway, error) {
 	g.cmd = exec.Command(binary, "run", "--config", "Caddyfile")
 	g.cmd.Dir = dir
 	g.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	g.cmd.Env = append(g.cmd.Env, env...)
 	g.cmd.Stdout, g.cmd.Stderr = log, log
 	at := time.Now()
 	if err := g.cmd.Start(); err != nil {
@@ -132,6 +137,27 @@ func start(binary, dir, upstream, settings string) (*gateway, error) {
 func (g *gateway) stop() {
 	_ = g.cmd.Process.Signal(os.Interrupt)
 	_ = g.cmd.Wait()
+}
+
+// allocations returns how many objects the process has allocated so far.
+func (g *gateway) allocations() (float64, error) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", g.admin)
+	}}}
+	resp, err := client.Get("http://localhost/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	m := regexp.MustCompile(`(?m)^go_memstats_mallocs_total (\S+)$`).FindSubmatch(body)
+	if m == nil {
+		return 0, errors.New("metrics lack go_memstats_mallocs_total")
+	}
+	return strconv.ParseFloat(string(m[1]), 64)
 }
 
 // rss returns the resident memory in MiB.

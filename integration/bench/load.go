@@ -120,6 +120,7 @@ func lines(header []string) string {
 // sample is what one round of load measured.
 type sample struct {
 	PerSecond float64
+	Requests  int
 	P50, P99  time.Duration
 }
 
@@ -160,7 +161,7 @@ func load(addr string, workers int, d time.Duration, do step) (sample, error) {
 	if len(all) == 0 {
 		return sample{}, errors.New("no request was made")
 	}
-	return sample{float64(len(all)) / took.Seconds(), all[len(all)/2], all[len(all)*99/100]}, nil
+	return sample{float64(len(all)) / took.Seconds(), len(all), all[len(all)/2], all[len(all)*99/100]}, nil
 }
 
 // want is a step that always sends the same request and expects 200.

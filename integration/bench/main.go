@@ -19,15 +19,16 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "rounds in which product and baseline alternate")
 	each := flag.Duration("each", 2*time.Second, "load in one round on one path")
-	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, refresh, credentials")
+	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, million")
+	sessions := flag.Int("sessions", 1_000_000, "offline sessions in the store of the group million")
 	flag.Parse()
-	if err := run(*rounds, *each, *only); err != nil {
+	if err := run(*rounds, *each, *only, *sessions); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, each time.Duration, only string) error {
+func run(rounds int, each time.Duration, only string, sessions int) error {
 	dir, err := os.MkdirTemp("", "nightlatch-bench-")
 	if err != nil {
 		return err
@@ -44,11 +45,11 @@ func run(rounds int, each time.Duration, only string) error {
 	defer stop()
 	fmt.Printf("%s, %d cores, servers and load on the same cores; %d rounds of %v, median (range)\n\n", runtime.Version(), runtime.NumCPU(), rounds, each)
 
-	b := bench{binary: binary, dir: dir, upstream: upstream, rounds: rounds, each: each}
+	b := bench{binary: binary, dir: dir, upstream: upstream, rounds: rounds, each: each, sessions: sessions}
 	for _, group := range []struct {
 		name string
 		run  func() error
-	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}} {
+	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}, {"million", b.million}} {
 		if strings.Contains(group.name, only) {
 			if err := group.run(); err != nil {
 				return fmt.Errorf("%s: %w", group.name, err)
@@ -62,17 +63,18 @@ type bench struct {
 	binary, dir, upstream string
 	rounds                int
 	each                  time.Duration
+	sessions              int
 	n                     int
 }
 
 // gateway starts a fresh one with an empty store.
-func (b *bench) gateway(settings string) (*gateway, error) {
+func (b *bench) gateway(settings string, env ...string) (*gateway, error) {
 	b.n++
 	dir := filepath.Join(b.dir, fmt.Sprint(b.n))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return start(b.binary, dir, b.upstream, settings)
+	return start(b.binary, dir, b.upstream, settings, env...)
 }
 
 // path is one thing to load.
@@ -82,15 +84,26 @@ type path struct {
 	workers int
 	do      step
 	all     []sample
+	allocs  float64 // objects that the process allocates for one request
 }
 
 // alternate loads all paths in turn, in every round, and prints them; ratios
 // are against the first path.
-func (b *bench) alternate(paths ...*path) error {
+func (b *bench) alternate(g *gateway, paths ...*path) error {
 	for _, p := range paths { // once for warmth, not counted
-		if _, err := load(p.addr, p.workers, b.each/4, p.do); err != nil {
+		before, err := g.allocations()
+		if err != nil {
+			return err
+		}
+		s, err := load(p.addr, p.workers, b.each/4, p.do)
+		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
+		after, err := g.allocations()
+		if err != nil {
+			return err
+		}
+		p.allocs = (after - before) / float64(s.Requests)
 	}
 	for range b.rounds {
 		for _, p := range paths {
@@ -105,7 +118,7 @@ func (b *bench) alternate(paths ...*path) error {
 		rate := pick(p.all, func(s sample) float64 { return s.PerSecond })
 		p50 := pick(p.all, func(s sample) float64 { return ms(s.P50) })
 		p99 := pick(p.all, func(s sample) float64 { return ms(s.P99) })
-		fmt.Printf("  %-34s %2d conn  %s/s  p50 %s ms  p99 %s ms", p.name, p.workers, show(rate, 0), show(p50, 2), show(p99, 2))
+		fmt.Printf("  %-34s %2d conn  %s/s  p50 %s ms  p99 %s ms  %.0f allocations", p.name, p.workers, show(rate, 0), show(p50, 2), show(p99, 2), p.allocs)
 		if i > 0 {
 			var ratio, tail []float64
 			for r := range p.all {
@@ -180,7 +193,7 @@ func (b *bench) proxy() error {
 		return err
 	}
 	fmt.Println("proxied request, against bare reverse_proxy in the same process")
-	err = b.alternate(
+	err = b.alternate(g,
 		&path{name: "bare reverse_proxy", addr: g.bare, workers: 16, do: want(get(g.bare, "/x"))},
 		&path{name: "with a session", addr: g.app, workers: 16, do: want(get(g.app, "/x", "cookie", cookie))},
 		&path{name: "with a bearer token seen before", addr: g.app, workers: 16, do: want(get(g.app, "/x", "authorization", "Bearer "+token.Access))},
@@ -200,7 +213,7 @@ func (b *bench) jobs() error {
 		return err
 	}
 	fmt.Println("cached job token, against bare respond in the same process")
-	err = b.alternate(
+	err = b.alternate(g,
 		&path{name: "bare respond", addr: g.respond, workers: 16, do: want(get(g.respond, "/"))},
 		&path{name: "POST /token, cached", addr: g.jobs, workers: 16, do: want(post(g.jobs, "/token", "user=alice&min_ttl=60s", "authorization", basic("nightly-backup", "backup-demo")))},
 	)
@@ -208,18 +221,29 @@ func (b *bench) jobs() error {
 	return err
 }
 
-// credentials: client_credentials with one ES256 token.
+// credentials: client_credentials with one ES256 token, by a server that has one
+// core, and by one that has all that the load leaves.
 func (b *bench) credentials() error {
-	g, err := b.gateway("")
-	if err != nil {
-		return err
-	}
-	defer g.stop()
 	fmt.Println("client_credentials, one ES256 token")
-	err = b.alternate(&path{name: "client_credentials", addr: g.realm, workers: 16,
-		do: want(post(g.realm, tokenPath, "grant_type=client_credentials&scope=profile", "authorization", reports))})
+	for _, cores := range []string{"1", ""} {
+		var env []string
+		name := "client_credentials"
+		if cores != "" {
+			env, name = []string{"GOMAXPROCS=" + cores}, name+", GOMAXPROCS=1"
+		}
+		g, err := b.gateway("", env...)
+		if err != nil {
+			return err
+		}
+		err = b.alternate(g, &path{name: name, addr: g.realm, workers: 16,
+			do: want(post(g.realm, tokenPath, "grant_type=client_credentials&scope=profile", "authorization", reports))})
+		g.stop()
+		if err != nil {
+			return err
+		}
+	}
 	fmt.Println()
-	return err
+	return nil
 }
 
 // refresh: offline tokens, two ES256 tokens an answer, with single use on and
@@ -232,28 +256,11 @@ func (b *bench) refresh() error {
 		}
 		fmt.Printf("refresh of an offline token, single use %s, ID and access token ES256\n", single)
 		for _, workers := range []int{1, 8, 64} {
-			held := make([]string, workers)
-			for i := range held {
-				t, err := g.token("grant_type=password&username=alice&password=alice-demo&scope=openid+offline_access")
-				if err != nil {
-					g.stop()
-					return err
-				}
-				held[i] = t.Refresh
+			do, err := g.refreshes(workers)
+			if err == nil {
+				err = b.alternate(g, &path{name: "refresh", addr: g.realm, workers: workers, do: do})
 			}
-			do := func(i int, c *conn) error {
-				status, body, err := c.do(post(g.realm, tokenPath, "grant_type=refresh_token&refresh_token="+held[i], "authorization", reports))
-				if err != nil {
-					return err
-				}
-				var t token
-				if err := json.Unmarshal(body, &t); err != nil || status != 200 || t.Refresh == "" {
-					return fmt.Errorf("status %d: %.200s", status, body)
-				}
-				held[i] = t.Refresh
-				return nil
-			}
-			if err := b.alternate(&path{name: "refresh", addr: g.realm, workers: workers, do: do}); err != nil {
+			if err != nil {
 				g.stop()
 				return err
 			}
@@ -262,6 +269,30 @@ func (b *bench) refresh() error {
 		g.stop()
 	}
 	return nil
+}
+
+// refreshes is a step in which each worker refreshes an offline token of its own.
+func (g *gateway) refreshes(workers int) (step, error) {
+	held := make([]string, workers)
+	for i := range held {
+		t, err := g.token("grant_type=password&username=alice&password=alice-demo&scope=openid+offline_access")
+		if err != nil {
+			return nil, err
+		}
+		held[i] = t.Refresh
+	}
+	return func(i int, c *conn) error {
+		status, body, err := c.do(post(g.realm, tokenPath, "grant_type=refresh_token&refresh_token="+held[i], "authorization", reports))
+		if err != nil {
+			return err
+		}
+		var t token
+		if err := json.Unmarshal(body, &t); err != nil || status != 200 || t.Refresh == "" {
+			return fmt.Errorf("status %d: %.200s", status, body)
+		}
+		held[i] = t.Refresh
+		return nil
+	}, nil
 }
 
 const tokenPath = "/realms/demo/protocol/openid-connect/token"

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/badger"
+)
+
+// million: the same with many offline sessions in the store: start-up, memory,
+// refreshes, and what a console asks for.
+func (b *bench) million() error {
+	const settings = "revoke_refresh_token on"
+	g, err := b.gateway(settings) // declares realm and clients
+	if err != nil {
+		return err
+	}
+	dir := g.dir
+	g.stop()
+	fmt.Printf("with %d offline sessions\n", b.sessions)
+	if err := b.fill(dir); err != nil {
+		return err
+	}
+	var ready, idle []float64
+	for range b.rounds {
+		if g, err = start(b.binary, dir, b.upstream, settings); err != nil {
+			return err
+		}
+		ready = append(ready, ms(g.ready))
+		time.Sleep(3 * time.Second)
+		idle = append(idle, g.rss())
+		g.stop()
+	}
+	fmt.Printf("  ready %s ms; idle %s MiB\n", show(ready, 0), show(idle, 1))
+
+	if g, err = start(b.binary, dir, b.upstream, settings); err != nil {
+		return err
+	}
+	defer g.stop()
+	for _, workers := range []int{1, 8, 64} {
+		do, err := g.refreshes(workers)
+		if err != nil {
+			return err
+		}
+		if err := b.alternate(g, &path{name: "refresh, single use on", addr: g.realm, workers: workers, do: do}); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("  resident afterwards %.0f MiB\n\n", g.rss())
+	return nil
+}
+
+// fill writes the sessions as the provider does, then reads what a console's
+// page of a client needs.
+func (b *bench) fill(dir string) error {
+	backend, err := badger.Open(badger.Options{Dir: filepath.Join(dir, "data")})
+	if err != nil {
+		return err
+	}
+	store := storage.New(storage.Config{Backend: backend})
+	defer store.Close()
+	ctx := context.Background()
+	var reports *client.Client
+	err = store.View(ctx, func(tx storage.Tx) error {
+		reports, err = client.ByName(tx, "demo", "reports")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	const batch = 400
+	at, now := time.Now(), time.Now().UTC()
+	for done := 0; done < b.sessions; done += batch {
+		err := store.Update(ctx, func(tx storage.Tx) error {
+			for i := done; i < min(done+batch, b.sessions); i++ {
+				// Ids spread as random ones do.
+				id := fmt.Sprintf("%016x%06x", uint64(i)*0x9e3779b97f4a7c15, i)
+				cs := session.ClientSession{
+					ID: id, Offline: true, User: fmt.Sprintf("user-%016x", uint64(i/3)*0x9e3779b97f4a7c15), Client: reports.ID,
+					GrantType: "authorization_code", Scopes: []string{"openid", "offline_access", "profile", "email"},
+					AuthTime: now, Created: now, LastUsed: now, RotatedAt: now, Generation: 1, IP: "192.0.2.1",
+					Browser: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
+				}
+				if err := session.ClientSessions.Put(tx, "demo", id, &cs); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Printf("  written in %.0f s\n", time.Since(at).Seconds())
+
+	var count, first, middle []float64
+	for range b.rounds {
+		err := store.View(ctx, func(tx storage.Tx) error {
+			at := time.Now()
+			n, err := session.ClientSessions.Count(tx, "demo", "offline_client", reports.ID)
+			if err != nil || n < b.sessions {
+				return fmt.Errorf("counted %d: %v", n, err)
+			}
+			count = append(count, ms(time.Since(at)))
+			at = time.Now()
+			rows, err := session.ClientSessions.ListBy(tx, "demo", "offline_client", reports.ID, "", 100)
+			if err != nil || len(rows) != 100 {
+				return fmt.Errorf("listed %d: %v", len(rows), err)
+			}
+			first = append(first, ms(time.Since(at)))
+			at = time.Now()
+			if _, err := session.ClientSessions.ListBy(tx, "demo", "offline_client", reports.ID, "8", 100); err != nil {
+				return err
+			}
+			middle = append(middle, ms(time.Since(at)))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Printf("  of one client: count %s ms, first page of 100 %s ms, a page in the middle %s ms\n", show(count, 2), show(first, 2), show(middle, 2))
+	return nil
+}

@@ -10,8 +10,6 @@ import (
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/realm"
-	"github.com/nightlatch/nightlatch/provider/session"
-	"github.com/nightlatch/nightlatch/storage"
 )
 
 func singleUse(maxReuse int) func(*realm.Settings) {
@@ -113,6 +111,27 @@ func TestO53_OrderIsByGeneration(t *testing.T) {
 	two := w.refresh("reports", one.refreshed()).ok()
 	w.refresh("reports", r.refreshed()).fails(400, "invalid_grant", "reuse_detected")
 	w.refresh("reports", two.refreshed()).fails(400, "invalid_grant", "reuse_detected")
+
+	t.Run("the predecessor", func(t *testing.T) {
+		r := w.password("reports", "alice", "offline_access").ok()
+		one := w.refresh("reports", r.refreshed()).ok()
+		two := w.refresh("reports", one.refreshed()).ok()
+		if a, b := r.offlineToken(), two.offlineToken(); a["iat"] != b["iat"] || a["iat_ms"] != b["iat_ms"] {
+			t.Fatalf("not the same instant: %v, %v", a, b)
+		}
+		w.refresh("reports", one.refreshed()).fails(400, "invalid_grant", "reuse_detected")
+		w.refresh("reports", two.refreshed()).fails(400, "invalid_grant", "reuse_detected")
+	})
+	t.Run("a clock that goes back", func(t *testing.T) {
+		tokens := []string{w.password("reports", "alice", "offline_access").ok().refreshed()}
+		for i := range 3 {
+			w.advance(-time.Hour)
+			tokens = append(tokens, w.refresh("reports", tokens[i]).ok().refreshed())
+		}
+		// The oldest token has the latest iat.
+		w.refresh("reports", tokens[0]).fails(400, "invalid_grant", "reuse_detected")
+		w.refresh("reports", tokens[3]).fails(400, "invalid_grant", "reuse_detected")
+	})
 }
 
 func TestO54_ParallelRefreshes(t *testing.T) {
@@ -244,23 +263,120 @@ func TestO55_TheSameRequestAgain(t *testing.T) {
 		w.refresh("reports", token, key, string(make([]byte, 300))).fails(400, "invalid_request", "")
 		w.refresh("reports", token).ok()
 	})
-	t.Run("a restored store revokes nobody", func(t *testing.T) {
-		token := begin()
-		id := decode(t, token, 1)["offline_session"].(string)
-		var backup session.ClientSession
-		w.update(func(tx storage.Tx) error {
-			cs, err := session.ClientSessions.Get(tx, "demo", id)
-			backup = *cs
-			return err
-		})
-		one := w.refresh("reports", token).ok().refreshed()
-		two := w.refresh("reports", one).ok().refreshed()
-		w.update(func(tx storage.Tx) error { return session.ClientSessions.Put(tx, "demo", id, &backup) })
-		three := w.refresh("reports", two).ok().refreshed()
-		w.refresh("reports", three).ok()
-		if w.count(event.RefreshTokenForward, "") != 1 {
-			t.Error("no event")
+	t.Run("its own commit", func(t *testing.T) {
+		for name, more := range map[string][]string{"without a key": nil, "with a key": {key, "k"}} {
+			for _, maxReuse := range []int{0, 2} {
+				w.edit(singleUse(maxReuse))
+				token := begin()
+				w.backend.again.Store(1)
+				next := w.refresh("reports", token, more...).ok().refreshed()
+				if w.backend.again.Load() >= 0 {
+					t.Fatal("the transaction did not run again")
+				}
+				if got := decode(t, next, 1)["gen"]; got != 2.0 {
+					t.Errorf("%s: generation %v, want 2", name, got)
+				}
+				for i := range maxReuse { // it was counted once
+					if w.refresh("reports", token, key, fmt.Sprint("other", i)).ok().refreshed() != next {
+						t.Errorf("%s: another successor", name)
+					}
+				}
+				if maxReuse > 0 {
+					w.refresh("reports", token, key, "one too many").fails(400, "invalid_grant", "reuse_detected")
+				} else {
+					w.refresh("reports", next).ok()
+				}
+			}
 		}
+		w.edit(singleUse(0))
+	})
+	t.Run("an online token", func(t *testing.T) {
+		token := w.password("reports", "alice", "openid").ok().refreshed()
+		next := w.refresh("reports", token, key, "k").ok().refreshed()
+		w.advance(time.Minute)
+		if w.refresh("reports", token, key, "k").ok().refreshed() != next {
+			t.Error("another successor")
+		}
+		w.refresh("reports", next).ok()
+		w.refresh("reports", token, key, "k").fails(400, "invalid_grant", "")
+	})
+	t.Run("what is refused consumes nothing", func(t *testing.T) {
+		token := begin()
+		w.refresh("reports", token, key, "k", "scope", "never-granted").fails(400, "invalid_scope", "")
+		w.refresh("other", token, key, "k").fails(400, "invalid_grant", "")
+		next := w.refresh("reports", token, key, "k2").ok().refreshed()
+		w.refresh("reports", token, key, "k2", "scope", "never-granted").fails(400, "invalid_scope", "")
+		w.refresh("reports", next).ok()
+	})
+}
+
+// An old copy of the store knows less than the tokens out there: nobody who held
+// the newest one loses the grant, and single use goes on.
+func TestO55_RestoredStore(t *testing.T) {
+	for _, single := range []bool{true, false} {
+		t.Run(fmt.Sprintf("single use %v", single), func(t *testing.T) {
+			w := newWorld(t, singleUse(0))
+			begin := func() string { return w.password("reports", "alice", "offline_access").ok().refreshed() }
+			forward := func(token string, n int) string {
+				for range n {
+					token = w.refresh("reports", token).ok().refreshed()
+				}
+				return token
+			}
+			quiet, busy, lost := begin(), forward(begin(), 2), begin()
+			old := w.copyStore()
+			w.advance(day)
+			stolen := forward(busy, 2)
+			newest := forward(stolen, 3)
+			w.refresh("reports", lost, key, "k").ok() // the answer never arrived
+			late := begin()                           // a grant that the copy does not know
+			if !single {
+				w.edit(func(s *realm.Settings) { s.RevokeRefreshToken = false })
+				w.settings.RevokeRefreshToken = false
+			}
+			w.restoreStore(old)
+
+			if !w.active(newest) {
+				t.Error("introspection calls the newest token inactive")
+			}
+			next := w.refresh("reports", newest).ok().refreshed()
+			if n := w.count(event.RefreshTokenForward, ""); n != 1 {
+				t.Errorf("%d events of a token ahead of the record, want 1", n)
+			}
+			w.refresh("reports", quiet).ok()
+			recovered := w.refresh("reports", lost, key, "k").ok().refreshed()
+			w.refresh("reports", recovered).ok()
+			// No grant status: a vault must not bury what is only missing here.
+			w.refresh("reports", late).fails(400, "invalid_grant", "")
+			if n := w.count(event.RefreshTokenReplay, "reuse_detected"); n != 0 {
+				t.Fatalf("%d sessions revoked by a restore", n)
+			}
+
+			if !single {
+				w.refresh("reports", next).ok()
+				w.refresh("reports", stolen).fails(400, "invalid_grant", "")
+				return
+			}
+			after := w.refresh("reports", next).ok().refreshed()
+			if w.count(event.RefreshTokenForward, "") != 1 {
+				t.Error("rolled forward again")
+			}
+			// An old token is a replay as ever.
+			w.refresh("reports", stolen).fails(400, "invalid_grant", "reuse_detected")
+			w.refresh("reports", after).fails(400, "invalid_grant", "reuse_detected")
+		})
+	}
+	t.Run("a thief comes first", func(t *testing.T) {
+		w := newWorld(t, singleUse(0))
+		first := w.password("reports", "alice", "offline_access").ok().refreshed()
+		old := w.copyStore()
+		stolen := w.refresh("reports", first).ok().refreshed()
+		newest := w.refresh("reports", w.refresh("reports", stolen).ok().refreshed()).ok().refreshed()
+		w.restoreStore(old)
+		theft := w.refresh("reports", stolen).ok().refreshed()
+		mine := w.refresh("reports", newest).ok().refreshed()
+		w.refresh("reports", theft).fails(400, "invalid_grant", "reuse_detected")
+		w.refresh("reports", mine).fails(400, "invalid_grant", "reuse_detected")
 	})
 }
 
@@ -284,4 +400,17 @@ func TestO56_UnknownOutcomeIsNotAnswered(t *testing.T) {
 	w.password("reports", "alice", "offline_access").fails(503, "temporarily_unavailable", "")
 	w.backend.next.Store(1)
 	w.post("revoke", "reports", "token", token).fails(503, "temporarily_unavailable", "")
+
+	// A replay is told to whoever listens, even if it is not known whether its
+	// revocation happened: nobody would tell later.
+	token = w.password("reports", "alice", "offline_access").ok().refreshed()
+	w.refresh("reports", token).ok()
+	w.backend.next.Store(1)
+	w.refresh("reports", token).fails(503, "temporarily_unavailable", "")
+	w.refresh("reports", token).fails(400, "invalid_grant", "reuse_detected")
+	for _, kind := range []event.Type{event.RefreshTokenReplay, event.OfflineSessionEnd} {
+		if n := w.count(kind, "reuse_detected"); n != 1 {
+			t.Errorf("%d events %s, want 1", n, kind)
+		}
+	}
 }

@@ -73,17 +73,22 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 		out = &issue{standing: st, granted: granted, audience: audience, refresh: true, forward: d.Forward}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	req.about(out.standing)
-	if refused != nil {
+	if refused != nil && (err == nil || errors.Is(err, storage.ErrUnknown)) {
+		// Also when the commit is in doubt: the next request would find a session
+		// that has ended, and tell nobody.
+		req.about(out.standing)
 		h.emit(ctx, req, event.RefreshTokenReplay, session.ReuseDetected)
 		if out.standing.Session.Offline {
 			h.emit(ctx, req, event.OfflineSessionEnd, session.ReuseDetected)
 		}
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case refused != nil:
 		return nil, refused
 	}
+	req.about(out.standing)
 	return out, nil
 }
 

@@ -15,7 +15,7 @@ import (
 
 const defaultURL = "http://127.0.0.1:8082"
 
-// Exit codes of commands that talk to the token endpoint (DESIGN §9).
+// Exit codes of commands that talk to the token endpoint (docs/jobs.md).
 const (
 	exitUsage       = 2
 	exitReconsent   = 3

@@ -12,7 +12,7 @@ import (
 	"github.com/nightlatch/nightlatch/adapter/vault"
 )
 
-// failure is an error answer (RFC 6749 §5.2) with the members of DESIGN §9.
+// failure is an error answer (RFC 6749 §5.2) with the members of docs/jobs.md.
 type failure struct {
 	status      int
 	retryAfter  time.Duration

@@ -1,5 +1,5 @@
 // Package jobs is what a backend job talks to: it authenticates the job, judges
-// the rules, and hands out what the vault gives (DESIGN §9).
+// the rules, and hands out what the vault gives (docs/jobs.md).
 //
 // It owns: the rules (site, users, scopes), the forms and JSON answers of the
 // token endpoint for jobs, the audit event of each hand-out.

@@ -11,7 +11,7 @@ var ErrNoGrant = errors.New("no grant")
 // Class of an error tells who has to do something about it.
 type Class string
 
-// Classes of errors (DESIGN §8). None of them deletes a grant.
+// Classes of errors (docs/decisions/0008). None of them deletes a grant.
 const (
 	// ClassSuspended: the provider refuses the grant for now; the person may
 	// consent again, or whatever it was may pass.

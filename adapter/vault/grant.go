@@ -39,7 +39,7 @@ type Grant struct {
 	Scopes        []string `json:"scopes,omitempty"` // granted, in the provider's order
 
 	State  State  `json:"state"`
-	Reason string `json:"reason,omitempty"` // why it is not active: a grant_status of DESIGN §7, or an OAuth code
+	Reason string `json:"reason,omitempty"` // why it is not active: a grant_status of the realm, or an OAuth code
 
 	CreatedAt   time.Time            `json:"created_at,omitzero"`
 	GrantedAt   time.Time            `json:"granted_at,omitzero"`   // last login that gave a token
@@ -69,7 +69,7 @@ func (g *Grant) Covers(scopes []string) bool {
 	return true
 }
 
-// Status is the grant_status that jobs are told (DESIGN §9); "active" for one
+// Status is the grant_status that jobs are told (docs/jobs.md); "active" for one
 // that works.
 func (g *Grant) Status() string {
 	switch {

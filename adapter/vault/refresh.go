@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The refresh protocol (DESIGN §8), in steps that may each be the last one
+// The refresh protocol (docs/decisions/0008), in steps that may each be the last one
 // before a crash:
 //
 //  1. One flight per grant: a lock in the process, a lease with a fencing number

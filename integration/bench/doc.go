@@ -1,4 +1,4 @@
-// Command bench measures what DESIGN calls fast, as ratios in one run: the
+// Command bench measures what docs/performance.md promises, as ratios in one run: the
 // product and its baseline alternate in rounds, and each figure is printed with
 // its range over the rounds. `make bench` runs it.
 //

@@ -149,7 +149,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*request, erro
 }
 
 // door gives every request an idempotency key: its own, or a random one by
-// which a re-run of the transaction recognises itself (DESIGN §7).
+// which a re-run of the transaction recognises itself (docs/decisions/0003).
 func (h *Handler) door(r *http.Request, req *request) error {
 	key := []byte(r.Header.Get("Idempotency-Key"))
 	if len(r.Header.Values("Idempotency-Key")) > 1 || len(key) > 255 {

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
 )
@@ -83,7 +84,8 @@ func (rp *RelyingParty) resume(w http.ResponseWriter, r *http.Request) {
 	if !rp.proven(w, r, cookie, "resume "+back, form) {
 		return
 	}
-	change := func(s *session.Record) { s.Refused, s.Without, s.Denied = "", false, nil }
+	// Whatever stood in the way is forgotten, so that the button does something.
+	change := func(s *session.Record) { s.Refused, s.Without, s.Denied, s.Granted = "", false, nil, time.Time{} }
 	if form.Has("without") {
 		change = func(s *session.Record) { s.Without = true }
 		back = withoutParameter(back)

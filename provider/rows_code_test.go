@@ -214,6 +214,9 @@ func TestDiscovery(t *testing.T) {
 	if !slices.Contains(scopes, any("offline_access")) || !slices.Contains(scopes, any("openid")) {
 		t.Errorf("scopes %v", scopes)
 	}
+	if doc.json["nightlatch_refresh_idempotency"] != true {
+		t.Error("a client cannot tell that Idempotency-Key is known (docs/idempotent-refresh.md)")
+	}
 	oauth := get(origin + "/.well-known/oauth-authorization-server/realms/demo")
 	if oauth.body != doc.body {
 		t.Error("RFC 8414's document differs")

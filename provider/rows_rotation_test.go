@@ -290,6 +290,25 @@ func TestO55_TheSameRequestAgain(t *testing.T) {
 		}
 		w.edit(singleUse(0))
 	})
+	t.Run("an answer that somebody else got", func(t *testing.T) {
+		// Who has no answer on disk and yet is told that the token is not the
+		// newest one knows that it was used by somebody else. Asked once more with
+		// a new key the realm takes it for the replay that it is.
+		token := begin()
+		theft := w.refresh("reports", token, key, "k").ok().refreshed()
+		theft = w.refresh("reports", theft).ok().refreshed()
+		w.refresh("reports", token, key, "k").fails(400, "invalid_grant", "")
+		w.refresh("reports", token, key, "new").fails(400, "invalid_grant", "reuse_detected")
+		w.refresh("reports", theft).fails(400, "invalid_grant", "reuse_detected")
+	})
+	t.Run("a stolen key serves once", func(t *testing.T) {
+		token := begin()
+		next := w.refresh("reports", token, key, "k").ok().refreshed()
+		theft := w.refresh("reports", token, key, "k").ok().refreshed() // the same successor for both
+		theft = w.refresh("reports", theft, key, "k").ok().refreshed()
+		w.refresh("reports", next, key, "k2").fails(400, "invalid_grant", "reuse_detected")
+		w.refresh("reports", theft).fails(400, "invalid_grant", "reuse_detected")
+	})
 	t.Run("an online token", func(t *testing.T) {
 		token := w.password("reports", "alice", "openid").ok().refreshed()
 		next := w.refresh("reports", token, key, "k").ok().refreshed()

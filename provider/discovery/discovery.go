@@ -66,6 +66,10 @@ type configuration struct {
 	ClaimsParameter     bool `json:"claims_parameter_supported"`
 	RequestParameter    bool `json:"request_parameter_supported"`
 	RequestURIParameter bool `json:"request_uri_parameter_supported"`
+
+	// RefreshIdempotency: the token endpoint knows the Idempotency-Key of a
+	// refresh request (docs/idempotent-refresh.md).
+	RefreshIdempotency bool `json:"nightlatch_refresh_idempotency"`
 }
 
 // Configuration serves …/.well-known/openid-configuration and RFC 8414's form.
@@ -115,6 +119,7 @@ func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
 		RevocationAuthMethods:       withPublic,
 		RevocationAuthAlgorithms:    assertion,
 		ResponseIss:                 true,
+		RefreshIdempotency:          true,
 	})
 }
 

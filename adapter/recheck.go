@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -26,7 +27,7 @@ func (rp *RelyingParty) renewClaims(ctx context.Context, cookie string) (*sessio
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := rp.refresh(ctx, d, record.RefreshToken)
+	tokens, err := rp.refresh(ctx, d, cookie, record.RefreshToken)
 	var answered *oauth2.RetrieveError
 	if errors.As(err, &answered) && answered.ErrorCode == "invalid_grant" {
 		// Another node may have used the token: its record is newer then.
@@ -78,13 +79,15 @@ func (rp *RelyingParty) renewed(ctx context.Context, d *discovered, record *sess
 }
 
 // refresh is one request with one answer. Its Idempotency-Key is a function of
-// the token: a repetition after a lost answer, by whatever node, is the same
-// request and no replay. x/oauth2's source is used once: it could not tell us of
-// a rotated token later.
-func (rp *RelyingParty) refresh(ctx context.Context, d *discovered, token string) (*oauth2.Token, error) {
-	sum := sha256.Sum256([]byte("nightlatch session refresh\x00" + token))
+// the token and the session's cookie: a repetition after a lost answer, by
+// whatever node, is the same request and no replay, and whoever has the token
+// alone cannot make the key. x/oauth2's source is used once: it could not tell us
+// of a rotated token later.
+func (rp *RelyingParty) refresh(ctx context.Context, d *discovered, cookie, token string) (*oauth2.Token, error) {
+	key := hmac.New(sha256.New, []byte(cookie))
+	key.Write([]byte("nightlatch session refresh\x00" + token))
 	client := *rp.client
-	client.Transport = &keyed{next: client.Transport, key: base64.RawURLEncoding.EncodeToString(sum[:16])}
+	client.Transport = &keyed{next: client.Transport, key: base64.RawURLEncoding.EncodeToString(key.Sum(nil)[:16])}
 	return d.oauth.TokenSource(oidc.ClientContext(ctx, &client), &oauth2.Token{RefreshToken: token}).Token()
 }
 

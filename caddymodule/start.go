@@ -98,6 +98,7 @@ func (a *App) wire(ctx context.Context) error {
 		p, err := provider.New(provider.Config{
 			Store: a.lease.store, Sealer: a.lease.keyset, Realm: name, URL: r.url,
 			Logger: a.log.With("realm", name), Events: &sink{app: a, lease: a.lease, realm: name},
+			RefreshAt: faults.realm,
 		})
 		if err != nil {
 			return fmt.Errorf("realm %s: %w", name, err)

@@ -20,7 +20,8 @@ func TestCrashShort(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	// Interrupted, it ends the processes that it has started.
-	cmd := exec.CommandContext(ctx, crash, "-binary", binary, "-faults", "46", "-for", "50s")
+	cmd := exec.CommandContext(ctx, crash, "-faults", "60", "-for", "50s")
+	cmd.Dir = ".." // it builds the program with the tag faults
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 30 * time.Second
 	out, err := cmd.CombinedOutput()

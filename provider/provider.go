@@ -49,6 +49,9 @@ type Config struct {
 	Random io.Reader        // default crypto/rand
 	Logger *slog.Logger     // default: discards
 	Events event.Sink       // default: discards
+	// RefreshAt is called at the steps of a refresh (grant.StepCommitting and
+	// grant.StepAnswering), for fault injection; nil: nobody.
+	RefreshAt func(step string)
 }
 
 // Provider is one realm. New makes it, Declare writes what a configuration says,
@@ -134,7 +137,7 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	}
 	tokens := &grant.Handler{
 		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Hasher: p.hasher,
-		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events, At: c.RefreshAt,
 	}
 	introspection := &introspect.Handler{
 		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Now: c.Now, Log: c.Logger, Events: c.Events,

@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/provider/grant"
 )
 
 // fault is what may happen to a refresh request.
@@ -13,13 +16,15 @@ type fault struct {
 	name   string
 	share  int // of it in the deck
 	inject func(x *exchange)
+	// hook, in place of inject: the process ends itself at a step of a refresh.
+	hook, process string
 }
 
 // faults in the order of the exchange. Requests to the realm go on when the
 // gateway that sent them is dead, as packets do.
 var faults = []*fault{
-	{"request on its way", "lost; the realm never sees it", 2, func(x *exchange) { x.hangUp() }},
-	{"request on its way", "delivered twice at once", 2, func(x *exchange) {
+	{step: "request on its way", name: "lost; the realm never sees it", share: 2, inject: func(x *exchange) { x.hangUp() }},
+	{step: "request on its way", name: "delivered twice at once", share: 2, inject: func(x *exchange) {
 		var twin *answer
 		var both sync.WaitGroup
 		both.Go(func() { twin = x.deliver() })
@@ -30,56 +35,69 @@ var faults = []*fault{
 		}
 		x.pass(ans)
 	}},
-	{"request on its way", "delivered again, late, after newer tokens were used", 2, func(x *exchange) {
+	{step: "request on its way", name: "delivered again, late, after newer tokens were used", share: 2, inject: func(x *exchange) {
 		x.pass(x.deliver())
 		x.p.tally.later(x.req)
 	}},
-	{"request on its way", "gateway killed; the request is lost with it", 1, func(x *exchange) {
+	{step: "request on its way", name: "gateway killed; the request is lost with it", share: 1, inject: func(x *exchange) {
 		x.kill(x.p.gateway)
 	}},
-	{"request on its way", "gateway killed; the request arrives all the same", 1, func(x *exchange) {
+	{step: "request on its way", name: "gateway killed; the request arrives all the same", share: 1, inject: func(x *exchange) {
 		x.kill(x.p.gateway)
 		x.deliver()
 	}},
-	{"request at the realm", "realm killed", 1, func(x *exchange) {
+	{step: "request at the realm", name: "realm killed", share: 1, inject: func(x *exchange) {
 		x.deliverDuring(func() { soon(); x.kill(x.p.realm) })
 		x.hangUp()
 	}},
-	{"request at the realm", "gateway killed", 1, func(x *exchange) {
+	{step: "request at the realm", name: "gateway killed", share: 1, inject: func(x *exchange) {
 		x.deliverDuring(func() { soon(); x.kill(x.p.gateway) })
 	}},
-	{"request at the realm", "both killed", 1, func(x *exchange) {
+	{step: "request at the realm", name: "both killed", share: 1, inject: func(x *exchange) {
 		x.deliverDuring(func() { soon(); x.kill(x.p.realm); x.kill(x.p.gateway) })
 	}},
-	{"answer on its way", "lost after the realm's commit", 2, func(x *exchange) {
+	{step: "answer on its way", name: "lost after the realm's commit", share: 2, inject: func(x *exchange) {
 		x.deliver()
 		x.hangUp()
 	}},
-	{"answer on its way", "cut in the middle", 2, func(x *exchange) { x.cut(x.deliver()) }},
-	{"answer on its way", "a 502 page in its place", 2, func(x *exchange) {
+	{step: "answer on its way", name: "cut in the middle", share: 2, inject: func(x *exchange) { x.cut(x.deliver()) }},
+	{step: "answer on its way", name: "a 502 page in its place", share: 2, inject: func(x *exchange) {
 		x.deliver()
 		x.pass(&answer{http.StatusBadGateway, http.Header{"Content-Type": {"text/html"}}, []byte("<h1>Bad Gateway</h1>")})
 	}},
-	{"answer on its way", "late by 0.2 to 0.8 s", 2, func(x *exchange) {
+	{step: "answer on its way", name: "late by 0.2 to 0.8 s", share: 2, inject: func(x *exchange) {
 		ans := x.deliver()
 		time.Sleep(200*time.Millisecond + rand.N(600*time.Millisecond))
 		x.pass(ans)
 	}},
-	{"answer on its way", "realm killed, then the answer arrives", 1, func(x *exchange) {
+	{step: "answer on its way", name: "realm killed, then the answer arrives", share: 1, inject: func(x *exchange) {
 		ans := x.deliver()
 		x.kill(x.p.realm)
 		x.pass(ans)
 	}},
-	{"answer on its way", "gateway killed", 1, func(x *exchange) {
+	{step: "answer on its way", name: "gateway killed", share: 1, inject: func(x *exchange) {
 		x.deliver()
 		x.kill(x.p.gateway)
 	}},
-	{"answer at the gateway", "gateway killed before, during or after its write", 1, func(x *exchange) {
+	{step: "answer at the gateway", name: "gateway killed before, during or after its write", share: 1, inject: func(x *exchange) {
 		x.pass(x.deliver())
 		soon()
 		x.kill(x.p.gateway)
 	}},
+	{step: "realm, inside of a refresh", name: "killed when it has decided, before the commit", share: 1, process: realmName, hook: grant.StepCommitting},
+	{step: "realm, inside of a refresh", name: "killed after the commit, before the answer", share: 1, process: realmName, hook: grant.StepAnswering},
+	{step: "gateway, inside of a refresh", name: "killed with the lock, before anything is read", share: 1, process: gatewayName, hook: vault.StepLocked},
+	{step: "gateway, inside of a refresh", name: "killed with the intent on disk, before anything is sent", share: 1, process: gatewayName, hook: vault.StepIntent},
+	{step: "gateway, inside of a refresh", name: "killed with the answer read, before anything is written", share: 1, process: gatewayName, hook: vault.StepAnswered},
+	{step: "gateway, inside of a refresh", name: "killed with the token on disk, before it is handed out", share: 1, process: gatewayName, hook: vault.StepCommitted},
+	realmRestored, gatewayRestored,
 }
+
+// Old copies of a store are put back now and then, not dealt (restore.go).
+var (
+	realmRestored   = &fault{step: "realm, stopped", name: "an old copy of its store put back"}
+	gatewayRestored = &fault{step: "gateway, stopped", name: "an old copy of its store put back, single use off"}
+)
 
 // soon is about as long as either process works on a refresh, so that a kill
 // falls before, into and after its commit.

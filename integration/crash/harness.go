@@ -21,6 +21,8 @@ const (
 	// sacrifices are made once in so many rounds.
 	sacrificeEvery = 10
 	sacrificed     = 2
+	// restoreEvery so many rounds an old copy of the realm's store comes back.
+	restoreEvery = 15
 )
 
 // person is one user with a grant.
@@ -41,6 +43,7 @@ type harness struct {
 	realm, gateway *process
 	job            *job
 	app            string
+	config         string    // of the realm
 	people         []*person // the first ones are sacrificed
 	sacrifices     int
 	once           sync.Once
@@ -73,10 +76,11 @@ func newHarness(ctx context.Context, binary, dir string, o options) (*harness, e
 			h.close()
 		}
 	}()
-	if h.realm, err = newProcess(realmName, binary, dir, realmAddr, realmConfig(proxyAddr, realmAddr, h.app, names), h.tally.watch); err != nil {
+	h.config = realmConfig(proxyAddr, realmAddr, h.app, names)
+	if h.realm, err = newProcess(realmName, binary, dir, realmAddr, h.config, h.tally); err != nil {
 		return nil, err
 	}
-	if h.gateway, err = newProcess(gatewayName, binary, dir, jobsAddr, gatewayConfig(proxyAddr, h.app, jobsAddr), h.tally.watch); err != nil {
+	if h.gateway, err = newProcess(gatewayName, binary, dir, jobsAddr, gatewayConfig(proxyAddr, h.app, jobsAddr), h.tally); err != nil {
 		return nil, err
 	}
 	h.proxy.realm, h.proxy.gateway = h.realm, h.gateway
@@ -152,6 +156,11 @@ func (h *harness) loop(ctx context.Context) error {
 				return err
 			}
 		}
+		if n%restoreEvery == 0 && ctx.Err() == nil {
+			if err := h.restoreRealm(ctx); err != nil {
+				return err
+			}
+		}
 		if time.Since(told) > 30*time.Second {
 			told = time.Now()
 			fmt.Printf("%v: %d faults\n", time.Since(h.began).Round(time.Second), h.tally.injected())
@@ -165,6 +174,9 @@ func (h *harness) loop(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := h.restoreRealm(ctx); err != nil {
+		return err
+	}
 	for _, p := range []*process{h.realm, h.gateway} {
 		if err := <-p.kill(); err != nil {
 			return err
@@ -172,6 +184,9 @@ func (h *harness) loop(ctx context.Context) error {
 	}
 	for _, p := range h.people {
 		h.ask(ctx, p)
+	}
+	if err := h.restoreGateway(ctx); err != nil {
+		return err
 	}
 	return h.restarts()
 }
@@ -191,9 +206,13 @@ func (h *harness) round(ctx context.Context) error {
 	var armed []*armed
 	hit := chosen[:min(targets, len(chosen))]
 	for _, p := range hit {
-		armed = append(armed, h.proxy.arm(p.sub, h.deck.next()))
-		if h.random.IntN(4) == 0 { // and again at the next attempt
-			armed = append(armed, h.proxy.arm(p.sub, h.deck.next()))
+		for range 1 + h.random.IntN(4)/3 { // now and then again at the next attempt
+			f := h.deck.next()
+			if f.hook == "" {
+				armed = append(armed, h.proxy.arm(p.sub, f))
+			} else if err := h.hook(p, f); err != nil {
+				return err
+			}
 		}
 	}
 	var all sync.WaitGroup
@@ -207,6 +226,12 @@ func (h *harness) round(ctx context.Context) error {
 		for h.proxy.waiting(p.sub) && !p.lost && ctx.Err() == nil {
 			h.ask(ctx, p)
 		}
+	}
+	for n := 0; h.realm.waiting() || h.gateway.waiting(); n++ {
+		if n == 50 || ctx.Err() != nil {
+			return errors.New("no refresh has reached the step of a kill: was the binary built with -tags faults?")
+		}
+		h.ask(ctx, hit[n%len(hit)])
 	}
 	for _, p := range hit {
 		h.proxy.disarm(p.sub)
@@ -227,6 +252,20 @@ func (h *harness) round(ctx context.Context) error {
 		h.ask(ctx, p)
 	}
 	return h.restarts()
+}
+
+// hook lets a process end itself at a step of somebody's next refresh, most
+// likely this person's.
+func (h *harness) hook(p *person, f *fault) error {
+	victim := h.gateway
+	if f.process == realmName {
+		victim = h.realm
+	}
+	fresh, err := victim.arm(f.hook)
+	if fresh {
+		h.tally.hooked(p.sub, f)
+	}
+	return err
 }
 
 // ask is one job's ask. Not to get a token is the failure that this program

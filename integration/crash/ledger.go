@@ -17,6 +17,7 @@ type ledger struct {
 	mu     sync.Mutex
 	clock  int64 // counts what was observed
 	tokens map[[32]byte]*history
+	closed bool // the realm makes no single use any more
 	// twice is told of a token that was accepted when it should not have been.
 	twice func(sub, why string)
 }
@@ -45,6 +46,9 @@ func (l *ledger) begin() int64 {
 func (l *ledger) accepted(sub, token, key, successor string, began int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
 	l.clock++
 	h := l.of(sha256.Sum256([]byte(token)))
 	next := sha256.Sum256([]byte(successor))
@@ -63,6 +67,13 @@ func (l *ledger) accepted(sub, token, key, successor string, began int64) {
 	if h.superseded != 0 && h.superseded < began {
 		l.twice(sub, "a token was accepted after its successor had been used")
 	}
+}
+
+// close ends the judgement: from now on the realm has single use off.
+func (l *ledger) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
 }
 
 func (l *ledger) of(token [32]byte) *history {

@@ -19,7 +19,7 @@ func main() {
 	flag.DurationVar(&o.limit, "for", 20*time.Minute, "stop after this time, with fewer faults if need be")
 	flag.IntVar(&o.users, "users", 12, "users whose grants must survive; two more are sacrificed")
 	flag.Uint64Var(&o.seed, "seed", rand.Uint64(), "order of the faults; which byte a kill falls on is up to the machine")
-	flag.StringVar(&o.binary, "binary", "", "the program under test; default: built from the current folder")
+	flag.StringVar(&o.binary, "binary", "", "the program under test, built with -tags faults; default: built from the current folder")
 	flag.StringVar(&o.keep, "keep", "", "folder for stores and logs that stays; default: a temporary one, removed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,7 +54,7 @@ func run(ctx context.Context, o options) (bool, error) {
 	}
 	if o.binary == "" {
 		o.binary = filepath.Join(dir, "nightlatch")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-o", o.binary, ".").CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", o.binary, ".").CombinedOutput(); err != nil {
 			return false, fmt.Errorf("building the binary: %w\n%s", err, out)
 		}
 	}

@@ -22,8 +22,12 @@ type process struct {
 	addr   string // it is up when this listens
 	watch  func(process string, line logLine)
 
+	// died is told of each end that nobody else brought about.
+	died func(*process, error)
+
 	mu      sync.Mutex // held while it is down
 	cmd     *exec.Cmd
+	up      *exec.Cmd // the one that has listened
 	ended   chan struct{}
 	stopped bool
 	// Slowest and number of starts, for the report.
@@ -43,17 +47,47 @@ type logLine struct {
 
 const startWithin = 60 * time.Second
 
-func newProcess(name, binary, dir, addr, caddyfile string, watch func(string, logLine)) (*process, error) {
-	p := &process{name: name, binary: binary, dir: filepath.Join(dir, name), addr: addr, watch: watch}
-	if err := os.Mkdir(p.dir, 0o700); err != nil {
-		return nil, err
+func newProcess(name, binary, dir, addr, caddyfile string, t *tally) (*process, error) {
+	p := &process{name: name, binary: binary, dir: filepath.Join(dir, name), addr: addr, watch: t.watch, died: t.died}
+	for _, d := range []string{p.dir, p.steps()} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return nil, err
+		}
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
+	if err := p.configure(caddyfile); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p, p.start()
+}
+
+// configure writes what the next start reads.
+func (p *process) configure(caddyfile string) error {
+	return os.WriteFile(filepath.Join(p.dir, "Caddyfile"), []byte(caddyfile), 0o600)
+}
+
+// steps is the folder in which a file of a step's name is a kill at that step
+// (caddymodule/faults.go).
+func (p *process) steps() string { return filepath.Join(p.dir, "steps") }
+
+// arm lets the process end itself when it is at a step next. It tells whether it
+// was not armed for that step already.
+func (p *process) arm(step string) (bool, error) {
+	f, err := os.OpenFile(filepath.Join(p.steps(), step), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
+}
+
+// waiting tells whether a step that the process is armed for was not met yet.
+func (p *process) waiting() bool {
+	left, err := os.ReadDir(p.steps())
+	return err == nil && len(left) > 0
 }
 
 // start starts the process and waits until it listens.
@@ -67,7 +101,7 @@ func (p *process) start() error {
 	}
 	p.cmd = exec.Command(p.binary, "run", "--config", "Caddyfile")
 	p.cmd.Dir = p.dir
-	p.cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir)
+	p.cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir, "NIGHTLATCH_FAULTS="+p.steps())
 	out := &lines{each: p.line, log: log}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	at := time.Now()
@@ -77,9 +111,10 @@ func (p *process) start() error {
 	cmd, ended := p.cmd, make(chan struct{})
 	p.ended = ended
 	go func() {
-		_ = cmd.Wait() // it ends by a signal
+		err := cmd.Wait()
 		log.Close()
 		close(ended)
+		p.revive(cmd, err)
 	}()
 	for time.Since(at) < startWithin {
 		select {
@@ -89,6 +124,7 @@ func (p *process) start() error {
 		}
 		if conn, err := net.DialTimeout("tcp", p.addr, time.Second); err == nil {
 			conn.Close()
+			p.up = cmd
 			p.starts++
 			p.slowest = max(p.slowest, time.Since(at))
 			return nil
@@ -111,6 +147,42 @@ func (p *process) kill() <-chan error {
 	return back
 }
 
+// revive starts the process again if it has ended by itself.
+func (p *process) revive(cmd *exec.Cmd, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped || p.up != cmd {
+		return // its end was brought about, or its start failed
+	}
+	p.died(p, why)
+	if err := p.start(); err != nil {
+		p.died(p, err)
+	}
+}
+
+// whileDown stops the process in order, does something, and starts it again.
+func (p *process) whileDown(do func() error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.up = nil
+	p.end()
+	if err := do(); err != nil {
+		return err
+	}
+	return p.start()
+}
+
+// end stops the process in order, and kills it if it takes too long.
+func (p *process) end() {
+	_ = p.cmd.Process.Signal(os.Interrupt) // an error means that it is gone
+	select {
+	case <-p.ended:
+	case <-time.After(20 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	}
+}
+
 // await returns once the process is up.
 func (p *process) await() {
 	p.mu.Lock()
@@ -125,13 +197,7 @@ func (p *process) stop() {
 	if p.cmd == nil || p.cmd.Process == nil {
 		return
 	}
-	_ = p.cmd.Process.Signal(os.Interrupt)
-	select {
-	case <-p.ended:
-	case <-time.After(20 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-	}
+	p.end()
 }
 
 func (p *process) line(raw []byte) {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // tally is what happened, by fault, and what must not have.
@@ -20,11 +23,13 @@ type tally struct {
 	kills, open               int // all; between request sent and answer read
 	realmKills, unanswered    int // of the realm; before it had answered
 	lostGrants, acceptedTwice int
-	refusals                  int // invalid_grant for the vault
-	revocations               int // that nobody asked for
-	forgotten                 int // commits that the realm had answered
-	unhealthy                 int // panics, starts that failed, harness errors
-	replays, late, tokens     int // what was tried: replays, late copies, tokens handed out
+	refusals                  int             // invalid_grant for the vault
+	revocations               int             // that nobody asked for
+	forgotten                 int             // commits that the realm had answered
+	unhealthy                 int             // panics, starts that failed, harness errors
+	replays, late, tokens     int             // what was tried: replays, late copies, tokens handed out
+	behind                    map[string]bool // users whose record is older than their token
+	rolled                    int             // such records that were brought forward
 	restartFailed             chan error
 }
 
@@ -32,7 +37,7 @@ type row struct{ times, lost, twice int }
 
 func newTally() *tally {
 	return &tally{
-		rows: map[*fault]*row{}, last: map[string]*fault{}, doomed: map[string]bool{}, names: map[string]string{},
+		rows: map[*fault]*row{}, last: map[string]*fault{}, doomed: map[string]bool{}, names: map[string]string{}, behind: map[string]bool{},
 		restartFailed: make(chan error, 16),
 	}
 }
@@ -62,6 +67,39 @@ func (t *tally) fired(sub string, f *fault) {
 	defer t.mu.Unlock()
 	t.last[sub] = f
 	t.row(sub).times++
+}
+
+// hooked notes that a process is about to end itself at a step.
+func (t *tally) hooked(sub string, f *fault) {
+	t.fired(sub, f)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kills++
+	if f.process != realmName {
+		return
+	}
+	t.open++
+	t.realmKills++
+	t.unanswered++
+}
+
+// died is told of the end of a process that the harness did not kill: SIGKILL is
+// its own doing at a step, the rest is a failure.
+func (t *tally) died(p *process, err error) {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signal() == syscall.SIGKILL {
+			return
+		}
+	}
+	t.broken(fmt.Sprintf("the %s ended by itself: %v", p.name, err))
+}
+
+// restored notes that a user's record at the realm is older than the token.
+func (t *tally) restored(sub string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.behind[sub] = true
 }
 
 func (t *tally) injected() int {
@@ -162,6 +200,9 @@ func (t *tally) watch(process string, l logLine) {
 	switch {
 	case l.Level == "panic" || l.Level == "fatal":
 		t.fail(&t.unhealthy, l.Sub, process+": "+l.Msg+" "+l.Error)
+	case l.Event == "refresh_token_forward" && t.behind[l.Sub]:
+		delete(t.behind, l.Sub)
+		t.rolled++
 	case l.Event == "refresh_token_forward":
 		t.fail(&t.forgotten, l.Sub, process+": a token ahead of the record, so an answered commit was forgotten")
 	case t.doomed[l.Sub]:
@@ -187,6 +228,7 @@ func (t *tally) print(w io.Writer) bool {
 	fmt.Fprintf(w, "grants lost %d, tokens accepted twice %d\n", t.lostGrants, t.acceptedTwice)
 	fmt.Fprintf(w, "refusals of the vault's tokens %d, revocations nobody asked for %d, answered commits forgotten %d, other failures %d\n",
 		t.refusals, t.revocations, t.forgotten, t.unhealthy)
+	fmt.Fprintf(w, "records older than their token brought forward %d of %d\n", t.rolled, t.rolled+len(t.behind))
 	for _, f := range slices.Compact(t.failures) {
 		fmt.Fprintln(w, "  FAILED", f)
 	}
@@ -194,5 +236,5 @@ func (t *tally) print(w io.Writer) bool {
 		fmt.Fprintln(w, "  FAILED fewer than half of the kills fell between request and answer: the run says little")
 		return false
 	}
-	return t.lostGrants+t.acceptedTwice+t.refusals+t.revocations+t.forgotten+t.unhealthy == 0
+	return len(t.behind)+t.lostGrants+t.acceptedTwice+t.refusals+t.revocations+t.forgotten+t.unhealthy == 0
 }

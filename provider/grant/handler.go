@@ -34,7 +34,7 @@ func Types() []string {
 	return []string{AuthorizationCode, RefreshToken, Password, ClientCredentials, DeviceCode}
 }
 
-// Handler serves the token endpoint. Every field is needed.
+// Handler serves the token endpoint. Every field is needed but At.
 type Handler struct {
 	Store  *storage.Store
 	Realm  string
@@ -45,6 +45,20 @@ type Handler struct {
 	Random io.Reader
 	Log    *slog.Logger
 	Events event.Sink
+	// At is called at the steps of a refresh, for fault injection; nil: nobody.
+	At func(step string)
+}
+
+// Steps of a refresh at which At is called.
+const (
+	StepCommitting = "committing" // decided, nothing on disk
+	StepAnswering  = "answering"  // on disk, nothing answered
+)
+
+func (h *Handler) at(step string) {
+	if h.At != nil {
+		h.At(step)
+	}
 }
 
 // request is a token request whose client is authenticated.

@@ -71,6 +71,7 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 			}
 		}
 		out = &issue{standing: st, granted: granted, audience: audience, refresh: true, forward: d.Forward}
+		h.at(StepCommitting)
 		return nil
 	})
 	if refused != nil && (err == nil || errors.Is(err, storage.ErrUnknown)) {
@@ -88,6 +89,7 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 	case refused != nil:
 		return nil, refused
 	}
+	h.at(StepAnswering)
 	req.about(out.standing)
 	return out, nil
 }

@@ -187,7 +187,7 @@ func (h *history) send(g *modelGrant, s sent, doubt bool) (string, verdict) {
 		return "", want
 	case want == accept:
 		if got.status != http.StatusOK {
-			h.Fatalf("answered %d %s %s, want a token (%+v)", got.status, status, why, s)
+			h.Fatalf("answered %d %s %s, want a token (%d of %d, key %q)", got.status, status, why, slices.Index(g.tokens, s.token), len(g.tokens)-1, s.key)
 		}
 		return h.learn(g, s, got.refreshed()), want
 	case got.status != http.StatusBadRequest || status != "invalid_grant":

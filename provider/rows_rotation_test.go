@@ -256,6 +256,12 @@ func TestO55_TheSameRequestAgain(t *testing.T) {
 		if w.refresh("reports", next, key, "k").ok().refreshed() == next {
 			t.Error("a new token with an old key was taken for the old request")
 		}
+		w.refresh("reports", next, key, "k2").fails(400, "invalid_grant", "reuse_detected")
+
+		token = begin()
+		next = w.refresh("reports", token, key, "k").ok().refreshed()
+		w.refresh("reports", next, key, "k2").ok()
+		w.refresh("reports", next, key, "k").fails(400, "invalid_grant", "reuse_detected") // the key of another token
 	})
 	t.Run("malformed keys", func(t *testing.T) {
 		token := begin()
@@ -359,6 +365,13 @@ func TestO55_RestoredStore(t *testing.T) {
 				t.Error("introspection calls the newest token inactive")
 			}
 			next := w.refresh("reports", newest).ok().refreshed()
+			want := decode(t, newest, 1)["gen"].(float64)
+			if single { // a use as any other
+				want++
+			}
+			if got := decode(t, next, 1)["gen"]; got != want {
+				t.Errorf("generation %v, want %v", got, want)
+			}
 			if n := w.count(event.RefreshTokenForward, ""); n != 1 {
 				t.Errorf("%d events of a token ahead of the record, want 1", n)
 			}

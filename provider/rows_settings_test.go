@@ -290,10 +290,15 @@ func TestO57_PerClientSingleUse(t *testing.T) {
 	}
 	on, off, zero, two := true, false, 0, 2
 	grant := func(w *world, clientID string) string {
-		return w.password(clientID, "alice", "offline_access").ok().refreshed()
+		return w.post("token", clientID, "grant_type", "client_credentials", "scope", "offline_access").ok().refreshed()
+	}
+
+	multiUse := func(maxReuse int) func(*realm.Settings) {
+		return func(s *realm.Settings) { s.RevokeRefreshToken, s.RefreshTokenMaxReuse = false, maxReuse }
 	}
 
 	// How often a token can be used, whatever the realm says.
+	w := newWorld(t)
 	for _, tt := range []struct {
 		name  string
 		realm func(*realm.Settings)
@@ -301,9 +306,9 @@ func TestO57_PerClientSingleUse(t *testing.T) {
 		max   *int
 		uses  int // 0: without end
 	}{
-		{"on in a realm that is off", func(*realm.Settings) {}, &on, nil, 1},
-		{"on, with the realm's max reuse", func(s *realm.Settings) { s.RefreshTokenMaxReuse = 1 }, &on, nil, 2},
-		{"on, with a max reuse", func(*realm.Settings) {}, &on, &two, 3},
+		{"on in a realm that is off", multiUse(0), &on, nil, 1},
+		{"on, with the realm's max reuse", multiUse(1), &on, nil, 2},
+		{"on, with a max reuse", multiUse(0), &on, &two, 3},
 		{"off in a realm that is on", singleUse(0), &off, nil, 0},
 		{"off with a max reuse", singleUse(0), &off, &two, 0},
 		{"more reuse than the realm", singleUse(0), nil, &two, 3},
@@ -311,7 +316,7 @@ func TestO57_PerClientSingleUse(t *testing.T) {
 		{"neither", singleUse(1), nil, nil, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t, tt.realm)
+			w.edit(tt.realm)
 			set(w, "other", tt.on, tt.max)
 			token, neighbour := grant(w, "other"), grant(w, "reports")
 			uses := tt.uses

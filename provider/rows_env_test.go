@@ -90,46 +90,6 @@ func (u *unsure) Update(ctx context.Context, fn func(storage.Tx) error) error {
 	return err
 }
 
-// copyStore copies the whole store, for restoreStore.
-func (w *world) copyStore() storage.Backend {
-	w.t.Helper()
-	to := memory(w.t)
-	var items []storage.Item
-	err := w.backend.View(w.t.Context(), func(tx storage.Tx) error {
-		for after, more := []byte(nil), true; more; {
-			const page = 1000
-			got, err := tx.Scan(nil, after, page)
-			if err != nil {
-				return err
-			}
-			items = append(items, got...)
-			if more = len(got) == page; more {
-				after = got[page-1].Key
-			}
-		}
-		return to.Update(w.t.Context(), func(tx storage.Tx) error {
-			for _, it := range items {
-				if err := tx.Put(it); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return to
-}
-
-// restoreStore goes on with an old copy, as after a restore from a backup.
-func (w *world) restoreStore(old storage.Backend) {
-	w.t.Helper()
-	w.backend = &unsure{Backend: old}
-	w.store = storage.New(storage.Config{Backend: w.backend, Now: w.clock})
-	w.restart()
-}
-
 func memory(t *testing.T) storage.Backend {
 	t.Helper()
 	b, err := badger.Open(badger.Options{InMemory: true})

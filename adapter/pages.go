@@ -103,8 +103,10 @@ func (rp *RelyingParty) unavailable(w http.ResponseWriter, r *http.Request, err 
 		rp.config.Log.WarnContext(r.Context(), "request failed for now", "err", err)
 	}
 	text := "The login provider does not answer at the moment."
-	if errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrClosed) {
-		text = "The server could not finish this. Nothing was lost."
+	for _, e := range []error{storage.ErrUnknown, storage.ErrConflict, storage.ErrFull, storage.ErrClosed} {
+		if errors.Is(err, e) {
+			text = "The server could not finish this. Nothing was lost."
+		}
 	}
 	w.Header().Set("Retry-After", "2")
 	rp.fail(w, r, http.StatusServiceUnavailable, "temporarily_unavailable", text)

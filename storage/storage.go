@@ -22,6 +22,9 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrNested: Update was called inside the closure of an Update.
 	ErrNested = errors.New("update inside an update")
+	// ErrFull: the disk has no room; nothing was written, reads go on. It ends by
+	// itself when there is room.
+	ErrFull = errors.New("no room on the disk")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store is closed")
 )

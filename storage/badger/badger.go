@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -44,13 +46,16 @@ type Backend struct {
 	closed chan struct{} // no further job is taken
 	done   chan struct{} // the committer has ended
 	runner atomicID      // goroutine that runs closures
-	broken error         // of a commit; the committer's own
+	broken atomic.Bool   // a commit has failed
+	full   bool          // the disk, at the last commit; the committer's own
 
 	life  sync.Mutex // guards the closing of closed, and views.Add before it
 	views sync.WaitGroup
 
 	// sync commits a transaction and puts it on disk; tests put faults here.
 	sync func(*badger.Txn) error
+	// free returns the bytes left on the disk; tests put faults here.
+	free func() (int64, error)
 }
 
 // Open opens or creates the folder. An error names the folder; errors.Is
@@ -59,9 +64,11 @@ func Open(o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	free := func() (int64, error) { return freeOn(o.Dir) }
 	opts := badger.DefaultOptions(o.Dir)
 	if o.InMemory {
 		opts = badger.DefaultOptions("").WithInMemory(true)
+		free = func() (int64, error) { return math.MaxInt64, nil }
 	} else {
 		dir, err := filepath.Abs(o.Dir)
 		if err != nil {
@@ -69,6 +76,9 @@ func Open(o Options) (*Backend, error) {
 		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
+		}
+		if left, err := free(); err != nil || left < roomToOpen {
+			return nil, fmt.Errorf("opening store %s: %d MiB are free on its disk, %d MiB are needed: %w", o.Dir, left>>20, roomToOpen>>20, errors.Join(storage.ErrFull, err))
 		}
 	}
 	// Small memory: 16–64 MiB of cache costs no speed while the files are in
@@ -97,7 +107,7 @@ func Open(o Options) (*Backend, error) {
 		return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
 	}
 	b := &Backend{
-		db: db, room: roomOf(db), log: o.Logger, sync: (*badger.Txn).Commit,
+		db: db, room: roomOf(db), log: o.Logger, sync: (*badger.Txn).Commit, free: free,
 		jobs: make(chan *job, maxFold), closed: make(chan struct{}), done: make(chan struct{}),
 	}
 	go b.commitLoop()
@@ -142,7 +152,7 @@ func (b *Backend) Close() error {
 }
 
 // View runs fn on a snapshot of what is on disk.
-func (b *Backend) View(ctx context.Context, fn func(storage.Tx) error) error {
+func (b *Backend) View(ctx context.Context, fn func(storage.Tx) error) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -150,6 +160,7 @@ func (b *Backend) View(ctx context.Context, fn func(storage.Tx) error) error {
 		return storage.ErrClosed
 	}
 	defer b.views.Done()
+	defer b.readable(&err)
 	txn := b.db.NewTransaction(false)
 	defer txn.Discard()
 	return fn(tx{rows: snapshot{txn}})

@@ -38,6 +38,7 @@ var children = map[string]func(*Backend) error{
 	"put":   childPuts,
 	"write": childWrites,
 	"syncs": childSyncs, // syncs_linux_test.go
+	"fill":  childFills, // full_linux_test.go
 }
 
 func child(name, dir string) *exec.Cmd {

@@ -140,6 +140,10 @@ func (b *Backend) commit(first *job) (held *job) {
 		return held
 	}
 
+	if err := b.hasRoom(); err != nil {
+		finish(waiting, fmt.Errorf("committing transaction: %w", err))
+		return held
+	}
 	err := batch.flush(txn)
 	if err == nil {
 		err = b.sync(txn)
@@ -154,7 +158,7 @@ func (b *Backend) commit(first *job) (held *job) {
 		// The rows are in the log or not, and may be readable though they are
 		// not on disk; what would be written behind them could be lost with
 		// them. So nothing is written any more until the log is read again.
-		b.broken = err
+		b.broken.Store(true)
 		b.log.Error("committing transaction: the store takes no more writes until it is opened again", "err", err, "updates", len(waiting))
 		finish(waiting, fmt.Errorf("committing transaction: %w: %w", storage.ErrUnknown, err))
 		return held
@@ -187,7 +191,7 @@ func (b *Backend) run(j *job, own *overlay) (err error) {
 			err = fmt.Errorf("updating store: panic in a closure: %v\n%s", p, debug.Stack())
 		}
 	}()
-	if b.broken != nil {
+	if b.broken.Load() {
 		return fmt.Errorf("updating store: a commit has failed, the store must be opened again: %w", storage.ErrClosed)
 	}
 	if j.ctx.Err() != nil {

@@ -2,6 +2,7 @@ package badger_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/badger"
@@ -9,7 +10,7 @@ import (
 )
 
 func TestContract(t *testing.T) {
-	for name, o := range map[string]badger.Options{"Disk": {}, "Memory": {InMemory: true}} {
+	for name, o := range map[string]badger.Options{"Disk": {}, "SlowDisk": {}, "Memory": {InMemory: true}} {
 		t.Run(name, func(t *testing.T) {
 			storagetest.Run(t, func(t *testing.T) storage.Backend {
 				if !o.InMemory {
@@ -18,6 +19,9 @@ func TestContract(t *testing.T) {
 				b, err := badger.Open(o)
 				if err != nil {
 					t.Fatal(err)
+				}
+				if name == "SlowDisk" {
+					b.SlowDown(2 * time.Millisecond)
 				}
 				t.Cleanup(func() { _ = b.Close() })
 				return b

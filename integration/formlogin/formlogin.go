@@ -34,6 +34,12 @@ const maxForms = 3
 // that it came back to the site with. An error quotes the page that it got stuck
 // on, so log in test users only.
 func Login(ctx context.Context, page, username, password string) ([]*http.Cookie, error) {
+	return LoginSlowly(ctx, page, username, password, func() {})
+}
+
+// LoginSlowly is Login of somebody who does something else before each form is
+// sent.
+func LoginSlowly(ctx context.Context, page, username, password string, meanwhile func()) ([]*http.Cookie, error) {
 	site, err := url.Parse(page)
 	if err != nil {
 		return nil, fmt.Errorf("parsing page: %w", err)
@@ -59,6 +65,7 @@ func Login(ctx context.Context, page, username, password string) ([]*http.Cookie
 		if form == nil {
 			break
 		}
+		meanwhile()
 		if req, err = submit(ctx, at, form[0], form[1], username, password); err != nil {
 			return nil, err
 		}

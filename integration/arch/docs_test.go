@@ -21,12 +21,10 @@ func tests(t *testing.T, root string) map[string]string {
 	found := map[string]string{}
 	walk(t, root, "_test.go", func(_, text string) {
 		at := testFunc.FindAllStringSubmatchIndex(text, -1)
-		for i, m := range at {
-			end := len(text)
-			if i+1 < len(at) {
-				end = at[i+1][0]
-			}
-			found[text[m[2]:m[3]]] = text[m[0]:end]
+		for _, m := range at {
+			// gofmt ends a function with a brace at the beginning of a line.
+			body, _, _ := strings.Cut(text[m[0]:], "\n}\n")
+			found[text[m[2]:m[3]]] = body
 		}
 	})
 	return found

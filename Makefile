@@ -35,7 +35,7 @@ rest:
 test-deps:
 	@bash .ci/test-deps
 
-bench: ## measure speed and memory against baselines, about 10 minutes (docs/performance.md)
+bench: ## measure speed and memory against baselines, about 15 minutes (docs/performance.md)
 	go run ./integration/bench $(BENCH)
 
 crash: ## 2000 faults and kills between two processes; no grant may be lost (docs/reliability.md)

@@ -19,9 +19,16 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "rounds in which product and baseline alternate")
 	each := flag.Duration("each", 2*time.Second, "load in one round on one path")
-	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, million")
-	sessions := flag.Int("sessions", 1_000_000, "offline sessions in the store of the group million")
+	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, million, store")
+	sessions := flag.Int("sessions", 1_000_000, "offline sessions in the store of the groups million and store")
 	flag.Parse()
+	if dir := os.Getenv(storeEnv); dir != "" {
+		if err := measureStore(dir, *sessions); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*rounds, *each, *only, *sessions); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -49,7 +56,7 @@ func run(rounds int, each time.Duration, only string, sessions int) error {
 	for _, group := range []struct {
 		name string
 		run  func() error
-	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}, {"million", b.million}} {
+	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}, {"million", b.million}, {"store", b.store}} {
 		if strings.Contains(group.name, only) {
 			if err := group.run(); err != nil {
 				return fmt.Errorf("%s: %w", group.name, err)

@@ -78,15 +78,8 @@ func (b *bench) fill(dir string) error {
 	for done := 0; done < b.sessions; done += batch {
 		err := store.Update(ctx, func(tx storage.Tx) error {
 			for i := done; i < min(done+batch, b.sessions); i++ {
-				// Ids spread as random ones do.
-				id := fmt.Sprintf("%016x%06x", uint64(i)*0x9e3779b97f4a7c15, i)
-				cs := session.ClientSession{
-					ID: id, Offline: true, User: fmt.Sprintf("user-%016x", uint64(i/3)*0x9e3779b97f4a7c15), Client: reports.ID,
-					GrantType: "authorization_code", Scopes: []string{"openid", "offline_access", "profile", "email"},
-					AuthTime: now, Created: now, LastUsed: now, RotatedAt: now, Generation: 1, IP: "192.0.2.1",
-					Browser: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
-				}
-				if err := session.ClientSessions.Put(tx, "demo", id, &cs); err != nil {
+				cs := offlineSession(i, reports.ID, now)
+				if err := session.ClientSessions.Put(tx, "demo", cs.ID, &cs); err != nil {
 					return err
 				}
 			}
@@ -126,4 +119,15 @@ func (b *bench) fill(dir string) error {
 	}
 	fmt.Printf("  of one client: count %s ms, first page of 100 %s ms, a page in the middle %s ms\n", show(count, 2), show(first, 2), show(middle, 2))
 	return nil
+}
+
+// offlineSession is the i-th of many; three belong to one person.
+func offlineSession(i int, clientID string, now time.Time) session.ClientSession {
+	return session.ClientSession{
+		ID:      fmt.Sprintf("%016x%06x", uint64(i)*0x9e3779b97f4a7c15, i), // spread as random ones are
+		Offline: true, User: fmt.Sprintf("user-%016x", uint64(i/3)*0x9e3779b97f4a7c15), Client: clientID,
+		GrantType: "authorization_code", Scopes: []string{"openid", "offline_access", "profile", "email"},
+		AuthTime: now, Created: now, LastUsed: now, RotatedAt: now, Generation: 1, IP: "192.0.2.1",
+		Browser: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
+	}
 }

@@ -81,8 +81,10 @@ func Open(o Options) (*Backend, error) {
 			return nil, fmt.Errorf("opening store %s: %d MiB are free on its disk, %d MiB are needed: %w", o.Dir, left>>20, roomToOpen>>20, errors.Join(storage.ErrFull, err))
 		}
 	}
-	// Small memory: 16–64 MiB of cache costs no speed while the files are in
-	// the page cache; the defaults cost hundreds of MiB. Values stay in the
+	// Small memory: caches cost no speed when they are small, for the files are
+	// in the page cache. What costs is a compaction, which builds a dozen tables
+	// at once in four to six times their size: hence small ones, on every level
+	// (docs/performance.md has the figures). Values stay in the
 	// tree (MaxValue is below the threshold), so there is no value log to
 	// collect. The committer is the only writer: no conflict detection.
 	opts = opts.
@@ -90,14 +92,16 @@ func Open(o Options) (*Backend, error) {
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(16 << 20).
-		WithNumMemtables(3).
-		WithBlockCacheSize(32 << 20).
+		WithNumMemtables(2).
+		WithBaseTableSize(1 << 20).
+		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(16 << 20).
 		WithValueThreshold(2 * storage.MaxValue).
 		WithValueLogFileSize(64 << 20).
 		WithNumCompactors(2).
 		WithMetricsEnabled(false).
 		WithLogger(logger{o.Logger})
+	opts.TableSizeMultiplier = 1
 	db, err := openEngine(opts)
 	if err != nil {
 		// The engine has no sentinel for its lock.

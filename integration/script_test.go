@@ -1,12 +1,13 @@
 package integration
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nightlatch/nightlatch/integration/loopback"
 )
 
 // TestScript runs testdata/script: the commands of the binary, typed in as an
@@ -21,12 +22,10 @@ func TestScript(t *testing.T) {
 			env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("CADDY_ADMIN", "unix/"+filepath.Join(env.WorkDir, "a.sock"))
 			for _, name := range []string{"REALM", "APP", "JOBS"} {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
+				port, err := loopback.Port()
 				if err != nil {
 					return err
 				}
-				_, port, _ := net.SplitHostPort(l.Addr().String())
-				l.Close()
 				env.Setenv(name, port)
 			}
 			return nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/integration/formlogin"
+	"github.com/nightlatch/nightlatch/integration/loopback"
 )
 
 // gateway is the binary under test on ports of its own.
@@ -80,12 +81,7 @@ http://%[7]s {
 `
 
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	port, err := loopback.Port()
 	return "localhost:" + port, err
 }
 

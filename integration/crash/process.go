@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/nightlatch/nightlatch/integration/loopback"
 )
 
 // process is one gateway with a folder of its own, which can be killed and
@@ -231,11 +233,6 @@ func (l *lines) Write(b []byte) (int, error) {
 
 // freeAddr returns a loopback address that nobody listens on.
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	port, err := loopback.Port()
 	return "localhost:" + port, err
 }

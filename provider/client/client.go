@@ -53,6 +53,8 @@ type Client struct {
 
 	// Overrides of the realm's settings; nil: inherit.
 	AccessTokenLifespan  *time.Duration `json:"access_token_lifespan,omitempty"`
+	ClientSessionIdle    *time.Duration `json:"client_session_idle,omitempty"`
+	ClientSessionMax     *time.Duration `json:"client_session_max,omitempty"`
 	OfflineSessionIdle   *time.Duration `json:"offline_session_idle,omitempty"`
 	OfflineSessionMax    *time.Duration `json:"offline_session_max,omitempty"`
 	RevokeRefreshToken   *bool          `json:"revoke_refresh_token,omitempty"`

@@ -26,19 +26,44 @@ type Settings struct {
 	URL     string `json:"url"`
 	Enabled bool   `json:"enabled"`
 
-	AccessTokenLifespan      time.Duration `json:"access_token_lifespan,omitempty"`       // default 5 m
-	CodeLifespan             time.Duration `json:"code_lifespan,omitempty"`               // default 1 m
-	LoginTimeout             time.Duration `json:"login_timeout,omitempty"`               // default 30 m, the whole login
-	SSOSessionIdle           time.Duration `json:"sso_session_idle,omitempty"`            // default 30 m
-	SSOSessionMax            time.Duration `json:"sso_session_max,omitempty"`             // default 10 h
+	AccessTokenLifespan         time.Duration `json:"access_token_lifespan,omitempty"`          // default 5 m
+	AccessTokenLifespanImplicit time.Duration `json:"access_token_lifespan_implicit,omitempty"` // default 15 m; kept for Keycloak's clients: there is no implicit flow
+	CodeLifespan                time.Duration `json:"code_lifespan,omitempty"`                  // default 1 m
+	LoginTimeout                time.Duration `json:"login_timeout,omitempty"`                  // default 30 m, the whole login
+	LoginActionTimeout          time.Duration `json:"login_action_timeout,omitempty"`           // default 5 m, one page of it
+
+	SSOSessionIdle time.Duration `json:"sso_session_idle,omitempty"` // default 30 m
+	SSOSessionMax  time.Duration `json:"sso_session_max,omitempty"`  // default 10 h
+	// RememberMe offers the checkbox on the login page. A remembered login lives
+	// for the longer of each pair of limits, in a cookie that survives the
+	// browser's end.
+	RememberMe               bool          `json:"remember_me,omitempty"`
+	SSOSessionIdleRememberMe time.Duration `json:"sso_session_idle_remember_me,omitempty"` // default: the plain one
+	SSOSessionMaxRememberMe  time.Duration `json:"sso_session_max_remember_me,omitempty"`  // default: the plain one
+	// Of one client within a login; what is not set inherits. Neither ends the
+	// login.
+	ClientSessionIdle time.Duration `json:"client_session_idle,omitempty"`
+	ClientSessionMax  time.Duration `json:"client_session_max,omitempty"`
+
 	OfflineSessionIdle       time.Duration `json:"offline_session_idle,omitempty"`        // default 30 d
 	OfflineSessionMaxLimited bool          `json:"offline_session_max_limited,omitempty"` // default off
 	OfflineSessionMax        time.Duration `json:"offline_session_max,omitempty"`         // default 60 d, judged only when limited
-	RevokeRefreshToken       bool          `json:"revoke_refresh_token,omitempty"`        // single use; default off
+	// What a client without limits of its own has instead of the two above, if
+	// it is shorter.
+	ClientOfflineSessionIdle time.Duration `json:"client_offline_session_idle,omitempty"`
+	ClientOfflineSessionMax  time.Duration `json:"client_offline_session_max,omitempty"`
+	RevokeRefreshToken       bool          `json:"revoke_refresh_token,omitempty"` // single use; default off
 	RefreshTokenMaxReuse     int           `json:"refresh_token_max_reuse,omitempty"`
 	// OfflineSessionLimit is the number of offline sessions of one user at one
 	// client; the longest unused beyond it goes. Default 100.
 	OfflineSessionLimit int `json:"offline_session_limit,omitempty"`
+
+	// What the store keeps of events (provider/audit). Unlike Keycloak's the
+	// defaults keep them: nil is on, 90 days, and every type.
+	EventsEnabled      *bool          `json:"events_enabled,omitempty"`
+	EventsExpiration   *time.Duration `json:"events_expiration,omitempty"` // 0: kept for ever
+	EnabledEventTypes  []string       `json:"enabled_event_types,omitzero"`
+	AdminEventsEnabled *bool          `json:"admin_events_enabled,omitempty"`
 
 	// SigningAlgorithm of ID and access tokens: RS256 by default.
 	SigningAlgorithm string `json:"signing_algorithm,omitempty"`
@@ -50,24 +75,30 @@ type Settings struct {
 	DefaultRoles         []string `json:"default_roles,omitzero"`          // of users without declared roles; default: offline_access
 	DefaultClientScopes  []string `json:"default_client_scopes,omitzero"`  // of new clients; default: profile email roles web-origins acr basic
 	OptionalClientScopes []string `json:"optional_client_scopes,omitzero"` // of new clients; default: offline_access address phone
-	// Managed by configuration: its declared fields are read-only elsewhere.
-	Managed bool `json:"managed,omitempty"`
+	// Managed by configuration, which wrote the members that Declared names (by
+	// their JSON names): read-only elsewhere.
+	Managed  bool     `json:"managed,omitempty"`
+	Declared []string `json:"declared,omitempty"`
 }
 
-// Defaults of Keycloak 26.
+// Defaults: Keycloak's 26, but for the events'.
 const (
-	DefaultAccessTokenLifespan = 5 * time.Minute
-	DefaultCodeLifespan        = time.Minute
-	DefaultLoginTimeout        = 30 * time.Minute
-	DefaultSSOSessionIdle      = 30 * time.Minute
-	DefaultSSOSessionMax       = 10 * time.Hour
-	DefaultOfflineSessionIdle  = 30 * 24 * time.Hour
-	DefaultOfflineSessionMax   = 60 * 24 * time.Hour
-	DefaultOfflineSessionLimit = 100
-	DefaultSigningAlgorithm    = "RS256"
+	DefaultAccessTokenLifespan         = 5 * time.Minute
+	DefaultAccessTokenLifespanImplicit = 15 * time.Minute
+	DefaultCodeLifespan                = time.Minute
+	DefaultLoginTimeout                = 30 * time.Minute
+	DefaultLoginActionTimeout          = 5 * time.Minute
+	DefaultSSOSessionIdle              = 30 * time.Minute
+	DefaultSSOSessionMax               = 10 * time.Hour
+	DefaultOfflineSessionIdle          = 30 * 24 * time.Hour
+	DefaultOfflineSessionMax           = 60 * 24 * time.Hour
+	DefaultOfflineSessionLimit         = 100
+	DefaultEventsExpiration            = 90 * 24 * time.Hour
+	DefaultSigningAlgorithm            = "RS256"
 )
 
-// Resolve returns the settings with every default filled in.
+// Resolve returns the settings with every default filled in; what inherits from
+// another setting stays 0.
 func (s Settings) Resolve() Settings {
 	fill := func(d *time.Duration, def time.Duration) {
 		if *d <= 0 {
@@ -75,14 +106,26 @@ func (s Settings) Resolve() Settings {
 		}
 	}
 	fill(&s.AccessTokenLifespan, DefaultAccessTokenLifespan)
+	fill(&s.AccessTokenLifespanImplicit, DefaultAccessTokenLifespanImplicit)
 	fill(&s.CodeLifespan, DefaultCodeLifespan)
 	fill(&s.LoginTimeout, DefaultLoginTimeout)
+	fill(&s.LoginActionTimeout, DefaultLoginActionTimeout)
 	fill(&s.SSOSessionIdle, DefaultSSOSessionIdle)
 	fill(&s.SSOSessionMax, DefaultSSOSessionMax)
 	fill(&s.OfflineSessionIdle, DefaultOfflineSessionIdle)
 	fill(&s.OfflineSessionMax, DefaultOfflineSessionMax)
 	if s.OfflineSessionLimit <= 0 {
 		s.OfflineSessionLimit = DefaultOfflineSessionLimit
+	}
+	on, expiration := true, DefaultEventsExpiration
+	if s.EventsEnabled == nil {
+		s.EventsEnabled = &on
+	}
+	if s.EventsExpiration == nil {
+		s.EventsExpiration = &expiration
+	}
+	if s.AdminEventsEnabled == nil {
+		s.AdminEventsEnabled = &on
 	}
 	if s.SigningAlgorithm == "" {
 		s.SigningAlgorithm = DefaultSigningAlgorithm
@@ -142,6 +185,9 @@ func (s Settings) Validate() error {
 	}
 	if s.RefreshTokenMaxReuse < 0 {
 		return fmt.Errorf("refresh_token_max_reuse of realm %s: %d is negative", s.Name, s.RefreshTokenMaxReuse)
+	}
+	if s.EventsExpiration != nil && *s.EventsExpiration < 0 {
+		return fmt.Errorf("events_expiration of realm %s: %v is negative", s.Name, *s.EventsExpiration)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/storagetest"
@@ -26,6 +28,8 @@ func TestValidate(t *testing.T) {
 		{"another scheme", realm.Settings{Name: "demo", URL: "ftp://localhost"}, false},
 		{"query", realm.Settings{Name: "demo", URL: "http://localhost?x=1"}, false},
 		{"user name", realm.Settings{Name: "demo", URL: "http://u@localhost"}, false},
+		{"events for less than no time", realm.Settings{Name: "demo", URL: "http://localhost", EventsExpiration: ptr(-time.Second)}, false},
+		{"events for ever", realm.Settings{Name: "demo", URL: "http://localhost", EventsExpiration: ptr(time.Duration(0))}, true},
 		{"negative reuse", realm.Settings{Name: "demo", URL: "http://localhost", RefreshTokenMaxReuse: -1}, false},
 	} {
 		if err := tt.s.Validate(); (err == nil) != tt.ok {
@@ -67,3 +71,31 @@ func TestGet(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Every setting has Keycloak's default; those that inherit stay empty.
+func TestResolve(t *testing.T) {
+	got := realm.Settings{}.Resolve()
+	want := realm.Settings{
+		AccessTokenLifespan: 5 * time.Minute, AccessTokenLifespanImplicit: 15 * time.Minute, CodeLifespan: time.Minute,
+		LoginTimeout: 30 * time.Minute, LoginActionTimeout: 5 * time.Minute, SSOSessionIdle: 30 * time.Minute, SSOSessionMax: 10 * time.Hour,
+		OfflineSessionIdle: 30 * 24 * time.Hour, OfflineSessionMax: 60 * 24 * time.Hour, OfflineSessionLimit: 100,
+		EventsEnabled: ptr(true), EventsExpiration: ptr(90 * 24 * time.Hour), AdminEventsEnabled: ptr(true), SigningAlgorithm: "RS256",
+		DefaultRoles:         []string{"offline_access"},
+		DefaultClientScopes:  []string{"basic", "profile", "email", "roles", "web-origins", "acr"},
+		OptionalClientScopes: []string{"offline_access", "address", "phone"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+	set := realm.Settings{
+		LoginActionTimeout: time.Minute, EventsEnabled: ptr(false), EventsExpiration: ptr(time.Duration(0)), AdminEventsEnabled: ptr(false),
+		EnabledEventTypes: []string{"LOGIN"}, RememberMe: true, SSOSessionIdleRememberMe: time.Hour, ClientSessionIdle: time.Second,
+	}
+	got = set.Resolve()
+	if got.LoginActionTimeout != time.Minute || *got.EventsEnabled || *got.EventsExpiration != 0 || *got.AdminEventsEnabled ||
+		len(got.EnabledEventTypes) != 1 || !got.RememberMe || got.SSOSessionIdleRememberMe != time.Hour || got.ClientSessionIdle != time.Second {
+		t.Errorf("what was set became %+v", got)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }

@@ -40,32 +40,42 @@ func GrantStatus(s Status) string {
 type Policy struct {
 	AccessLifespan  time.Duration
 	SSOIdle, SSOMax time.Duration
-	OfflineIdle     time.Duration
-	OfflineMax      time.Duration // 0: never ends by age
-	SingleUse       bool          // Revoke Refresh Token
-	MaxReuse        int           // further uses of a token under SingleUse
-	Limit           int           // offline sessions per user and client
-	NotBefore       int64         // Unix ms; what was issued earlier is refused
+	// Of logins with Remember Me, if longer; 0 while the realm has it switched off.
+	RememberIdle, RememberMax time.Duration
+	// Of the client's online sessions; 0: those of the login.
+	ClientIdle, ClientMax time.Duration
+	OfflineIdle           time.Duration
+	OfflineMax            time.Duration // 0: never ends by age
+	SingleUse             bool          // Revoke Refresh Token
+	MaxReuse              int           // further uses of a token under SingleUse
+	Limit                 int           // offline sessions per user and client
+	NotBefore             int64         // Unix ms; what was issued earlier is refused
 }
 
 // PolicyOf makes the policy of a client from the settings of now. A client's
-// own offline limits can shorten the realm's, never lengthen them, and its max
-// counts only while the realm's is switched on: as in Keycloak, where the
-// realm's limits end the user session above the client's.
+// own offline limits (else the realm's for all clients) can shorten the realm's,
+// never lengthen them, and its max counts only while the realm's is switched on:
+// as in Keycloak, where the realm's limits end the user session above the
+// client's.
 func PolicyOf(s realm.Settings, c *client.Client) Policy {
 	s = s.Resolve()
 	p := Policy{
 		AccessLifespan: s.AccessTokenLifespan,
 		SSOIdle:        s.SSOSessionIdle,
 		SSOMax:         s.SSOSessionMax,
-		OfflineIdle:    shorter(s.OfflineSessionIdle, c.OfflineSessionIdle),
+		ClientIdle:     own(c.ClientSessionIdle, s.ClientSessionIdle),
+		ClientMax:      own(c.ClientSessionMax, s.ClientSessionMax),
+		OfflineIdle:    shorter(s.OfflineSessionIdle, own(c.OfflineSessionIdle, s.ClientOfflineSessionIdle)),
 		SingleUse:      s.RevokeRefreshToken,
 		MaxReuse:       s.RefreshTokenMaxReuse,
 		Limit:          s.OfflineSessionLimit,
 		NotBefore:      NotBefore(s.NotBefore, c.NotBefore),
 	}
+	if s.RememberMe {
+		p.RememberIdle, p.RememberMax = s.SSOSessionIdleRememberMe, s.SSOSessionMaxRememberMe
+	}
 	if s.OfflineSessionMaxLimited {
-		p.OfflineMax = shorter(s.OfflineSessionMax, c.OfflineSessionMax)
+		p.OfflineMax = shorter(s.OfflineSessionMax, own(c.OfflineSessionMax, s.ClientOfflineSessionMax))
 	}
 	if c.AccessTokenLifespan != nil && *c.AccessTokenLifespan > 0 {
 		p.AccessLifespan = *c.AccessTokenLifespan
@@ -79,11 +89,20 @@ func PolicyOf(s realm.Settings, c *client.Client) Policy {
 	return p
 }
 
-func shorter(realm time.Duration, client *time.Duration) time.Duration {
+// own is a client's limit, else the realm's for clients; 0: neither has one.
+func own(client *time.Duration, realm time.Duration) time.Duration {
 	if client != nil && *client > 0 {
-		return min(realm, *client)
+		return *client
 	}
-	return realm
+	return max(realm, 0)
+}
+
+// shorter cuts a limit to another one, if there is another.
+func shorter(limit, other time.Duration) time.Duration {
+	if other > 0 {
+		return min(limit, other)
+	}
+	return limit
 }
 
 // ForUser adds the not-before of a user (Unix ms).
@@ -126,7 +145,7 @@ func CheckUser(p Policy, us *UserSession, now time.Time) Status {
 	if us.AuthTime.UnixMilli() < p.NotBefore {
 		return IssuedBefore
 	}
-	return expired(now, us.LastAccess.Add(p.SSOIdle), us.Started.Add(p.SSOMax))
+	return expired(now, p.loginIdleEnd(us), p.loginMaxEnd(us))
 }
 
 // expired judges the ends of a session; a zero max is none.
@@ -140,26 +159,63 @@ func expired(now, idle, max time.Time) Status {
 	return Working
 }
 
-// IdleEnd is when a client session ends unless it is used before.
-func (p Policy) IdleEnd(cs *ClientSession, us *UserSession) time.Time {
-	switch {
-	case cs.Offline:
-		return p.OfflineIdleEnd(cs)
-	case us != nil:
-		return us.LastAccess.Add(p.SSOIdle)
+// LoginLimits are SSO Session Idle and Max of a login; remembered: with Remember
+// Me, the longer of each pair.
+func (p Policy) LoginLimits(remembered bool) (idle, most time.Duration) {
+	if remembered {
+		return max(p.SSOIdle, p.RememberIdle), max(p.SSOMax, p.RememberMax)
 	}
-	return cs.LastUsed.Add(p.SSOIdle)
+	return p.SSOIdle, p.SSOMax
+}
+
+func (p Policy) loginIdleEnd(us *UserSession) time.Time {
+	idle, _ := p.LoginLimits(us.RememberMe)
+	return us.LastAccess.Add(idle)
+}
+
+func (p Policy) loginMaxEnd(us *UserSession) time.Time {
+	_, most := p.LoginLimits(us.RememberMe)
+	return us.Started.Add(most)
+}
+
+// clientLimits are those of an online client session in itself; us may be nil.
+func (p Policy) clientLimits(us *UserSession) (idle, most time.Duration) {
+	idle, most = p.LoginLimits(us != nil && us.RememberMe)
+	if p.ClientIdle > 0 {
+		idle = p.ClientIdle
+	}
+	if p.ClientMax > 0 {
+		most = p.ClientMax
+	}
+	return idle, most
+}
+
+// IdleEnd is when a client session ends unless it is used before. An online one
+// has its own use to live by and its login's, whichever ends first: a client
+// that was left alone has to come back by single sign-on, as in Keycloak.
+func (p Policy) IdleEnd(cs *ClientSession, us *UserSession) time.Time {
+	if cs.Offline {
+		return p.OfflineIdleEnd(cs)
+	}
+	idle, _ := p.clientLimits(us)
+	end := cs.LastUsed.Add(idle)
+	if us != nil {
+		end = earlier(end, p.loginIdleEnd(us))
+	}
+	return end
 }
 
 // MaxEnd is when a client session ends however often it is used; zero: never.
 func (p Policy) MaxEnd(cs *ClientSession, us *UserSession) time.Time {
-	switch {
-	case cs.Offline:
+	if cs.Offline {
 		return p.OfflineMaxEnd(cs)
-	case us != nil:
-		return us.Started.Add(p.SSOMax)
 	}
-	return cs.Created.Add(p.SSOMax)
+	_, most := p.clientLimits(us)
+	end := cs.Created.Add(most)
+	if us != nil {
+		end = earlier(end, p.loginMaxEnd(us))
+	}
+	return end
 }
 
 // OfflineIdleEnd is when an offline session ends unless it is used before.
@@ -180,12 +236,17 @@ func (p Policy) OfflineMaxEnd(cs *ClientSession) time.Time {
 // no exp: an offline token without a max (O02); else the earlier of both limits
 // (O03).
 func (p Policy) RefreshExpiry(cs *ClientSession, us *UserSession, issued time.Time) time.Time {
-	idle, end := p.SSOIdle, p.MaxEnd(cs, us)
+	end := p.MaxEnd(cs, us)
 	if cs.Offline {
 		if end.IsZero() {
 			return time.Time{}
 		}
-		idle = p.OfflineIdle
+		return earlier(issued.Add(p.OfflineIdle), end)
+	}
+	idle, _ := p.clientLimits(us)
+	if us != nil {
+		login, _ := p.LoginLimits(us.RememberMe)
+		idle = min(idle, login)
 	}
 	return earlier(issued.Add(idle), end)
 }

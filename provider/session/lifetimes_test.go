@@ -43,6 +43,43 @@ func TestPolicyOf(t *testing.T) {
 		{"O63 the later not-before of realm and client", realm.Settings{NotBefore: 5}, client.Client{NotBefore: 7}, session.Policy{
 			AccessLifespan: 5 * time.Minute, SSOIdle: 30 * time.Minute, SSOMax: 10 * time.Hour, OfflineIdle: 30 * day, Limit: 100, NotBefore: 7}},
 	}
+	// What of a login and a client's online sessions follows from which setting.
+	def := session.PolicyOf(realm.Settings{}, &client.Client{})
+	with := func(change func(*session.Policy)) session.Policy {
+		p := def
+		change(&p)
+		return p
+	}
+	type row = struct {
+		name     string
+		settings realm.Settings
+		client   client.Client
+		want     session.Policy
+	}
+	remember := realm.Settings{RememberMe: true, SSOSessionIdleRememberMe: day, SSOSessionMaxRememberMe: 7 * day}
+	off := remember
+	off.RememberMe = false
+	clients := realm.Settings{ClientSessionIdle: 10 * time.Minute, ClientSessionMax: time.Hour, ClientOfflineSessionIdle: day, ClientOfflineSessionMax: 2 * day}
+	both := clients
+	both.OfflineSessionMaxLimited = true
+	tests = append(tests,
+		row{"Remember Me", remember, client.Client{}, with(func(p *session.Policy) { p.RememberIdle, p.RememberMax = day, 7*day })},
+		row{"Remember Me switched off", off, client.Client{}, def},
+		row{"limits of all clients", clients, client.Client{}, with(func(p *session.Policy) {
+			p.ClientIdle, p.ClientMax, p.OfflineIdle = 10*time.Minute, time.Hour, day
+		})},
+		row{"max of all clients, with the switch", both, client.Client{}, with(func(p *session.Policy) {
+			p.ClientIdle, p.ClientMax, p.OfflineIdle, p.OfflineMax = 10*time.Minute, time.Hour, day, 2*day
+		})},
+		row{"a client's own instead, longer too", both, client.Client{
+			ClientSessionIdle: ptr(20 * time.Minute), ClientSessionMax: ptr(2 * time.Hour), OfflineSessionIdle: ptr(3 * day), OfflineSessionMax: ptr(4 * day),
+		}, with(func(p *session.Policy) {
+			p.ClientIdle, p.ClientMax, p.OfflineIdle, p.OfflineMax = 20*time.Minute, 2*time.Hour, 3*day, 4*day
+		})},
+		row{"a client's zero inherits", clients, client.Client{ClientSessionIdle: ptr(time.Duration(0)), OfflineSessionIdle: ptr(time.Duration(0))}, with(func(p *session.Policy) {
+			p.ClientIdle, p.ClientMax, p.OfflineIdle = 10*time.Minute, time.Hour, day
+		})},
+	)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := session.PolicyOf(tt.settings, &tt.client); got != tt.want {
@@ -86,8 +123,20 @@ func TestCheck(t *testing.T) {
 	login := func(accessed time.Duration) *session.UserSession {
 		return &session.UserSession{ID: "sid", Started: t0, AuthTime: t0, LastAccess: t0.Add(accessed)}
 	}
+	used := func(after time.Duration) *session.ClientSession {
+		cs := online()
+		cs.LastUsed = t0.Add(after)
+		return cs
+	}
+	remembered := func(accessed time.Duration) *session.UserSession {
+		us := login(accessed)
+		us.RememberMe = true
+		return us
+	}
 	def := session.PolicyOf(realm.Settings{}, &client.Client{})
 	limited := session.PolicyOf(realm.Settings{OfflineSessionMaxLimited: true}, &client.Client{})
+	remember := session.PolicyOf(realm.Settings{RememberMe: true, SSOSessionIdleRememberMe: day, SSOSessionMaxRememberMe: 7 * day}, &client.Client{})
+	clients := session.PolicyOf(realm.Settings{ClientSessionIdle: 10 * time.Minute, ClientSessionMax: time.Hour}, &client.Client{})
 	tests := []struct {
 		name string
 		p    session.Policy
@@ -117,8 +166,22 @@ func TestCheck(t *testing.T) {
 
 		{"online within its user session", def, online(), login(0), 29 * time.Minute, ""},
 		{"online: SSO idle, no grace", def, online(), login(0), 30 * time.Minute, session.IdleExpired},
-		{"online: SSO idle moves by access", def, online(), login(20 * time.Minute), 45 * time.Minute, ""},
+		{"online: SSO idle moves by access", def, used(20 * time.Minute), login(20 * time.Minute), 45 * time.Minute, ""},
+		{"online: another client's use does not help", def, used(0), login(20 * time.Minute), 45 * time.Minute, session.IdleExpired},
+		{"online: its own use does not help a login that is over", def, used(40 * time.Minute), login(0), 45 * time.Minute, session.IdleExpired},
 		{"online: SSO max", def, online(), login(10*time.Hour - time.Minute), 10 * time.Hour, session.MaxExpired},
+		{"online: a client's idle", clients, used(0), login(9 * time.Minute), 9 * time.Minute, ""},
+		{"online: a client's idle is over", clients, used(0), login(9 * time.Minute), 10 * time.Minute, session.IdleExpired},
+		{"online: a client's max", clients, used(59 * time.Minute), login(59 * time.Minute), time.Hour, session.MaxExpired},
+		{"online: a client's longer limits are cut to the login's", session.Policy{SSOIdle: time.Hour, SSOMax: 2 * time.Hour, ClientIdle: day, ClientMax: day},
+			used(0), login(0), time.Hour, session.IdleExpired},
+		{"online: remembered", remember, used(0), remembered(0), 23 * time.Hour, ""},
+		{"online: remembered idle", remember, used(0), remembered(0), 24 * time.Hour, session.IdleExpired},
+		{"online: remembered max", remember, used(7*day - time.Hour), remembered(7*day - time.Hour), 7 * day, session.MaxExpired},
+		{"online: not remembered", remember, used(0), login(0), 30 * time.Minute, session.IdleExpired},
+		{"online: a shorter Remember Me does not shorten", session.Policy{SSOIdle: time.Hour, SSOMax: day, RememberIdle: time.Minute, RememberMax: time.Minute},
+			used(0), remembered(0), 59 * time.Minute, ""},
+		{"Remember Me is nothing to an offline session", remember, offline(nil), remembered(0), 30*day - time.Minute, ""},
 		{"online: user session gone", def, online(), nil, 0, session.Revoked},
 		{"online: another user session", def, online(), &session.UserSession{ID: "other", Started: t0, LastAccess: t0}, 0, session.Revoked},
 		{"online without user session: idle by its own use", def, &session.ClientSession{Created: t0, LastUsed: t0, RotatedAt: t0}, nil, 31 * time.Minute, session.IdleExpired},
@@ -146,6 +209,8 @@ func TestCheckUser(t *testing.T) {
 		{"max", p, 10 * time.Hour, session.MaxExpired},
 		{"idle", session.Policy{SSOIdle: time.Minute, SSOMax: 10 * time.Hour}, 9*time.Hour + 51*time.Minute, session.IdleExpired},
 		{"not before", p.ForUser(t0.UnixMilli() + 1), time.Minute, session.IssuedBefore},
+		{"a client's limits are not the login's", session.Policy{SSOIdle: time.Hour, SSOMax: 10 * time.Hour, ClientIdle: time.Second, ClientMax: time.Second}, 9*time.Hour + 59*time.Minute, ""},
+		{"Remember Me that was not asked for", session.Policy{SSOIdle: time.Hour, SSOMax: 10 * time.Hour, RememberIdle: day, RememberMax: day}, 10 * time.Hour, session.MaxExpired},
 	} {
 		if got := session.CheckUser(tt.p, us, t0.Add(tt.at)); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
@@ -172,6 +237,11 @@ func TestRefreshExpiry(t *testing.T) {
 		{"online: idle is earlier", short, on, us, 0, t0.Add(30 * time.Minute)},
 		{"online: max is earlier", short, on, us, 8*time.Hour + 45*time.Minute, t0.Add(9 * time.Hour)},
 		{"online without user session", short, on, nil, 0, t0.Add(30 * time.Minute)},
+		{"online: a client's idle", session.Policy{SSOIdle: time.Hour, SSOMax: day, ClientIdle: time.Minute}, on, us, 0, t0.Add(time.Minute)},
+		{"online: a client's longer idle", session.Policy{SSOIdle: time.Hour, SSOMax: day, ClientIdle: 2 * time.Hour}, on, us, 0, t0.Add(time.Hour)},
+		{"online: a client's max", session.Policy{SSOIdle: time.Hour, SSOMax: day, ClientMax: 2 * time.Minute}, on, us, 0, t0.Add(2 * time.Minute)},
+		{"online: remembered", session.Policy{SSOIdle: time.Hour, SSOMax: 10 * time.Hour, RememberIdle: 5 * time.Hour, RememberMax: day}, on,
+			&session.UserSession{ID: "sid", Started: t0, LastAccess: t0, RememberMe: true}, 0, t0.Add(5 * time.Hour)},
 	} {
 		if got := tt.p.RefreshExpiry(tt.cs, tt.us, t0.Add(tt.issued)); !got.Equal(tt.want) {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)

@@ -121,7 +121,7 @@ func roll(p Policy, cs ClientSession, generation uint64, mark []byte, now time.T
 // touch accepts a token without a change but for the last use, now and then.
 func touch(p Policy, cs ClientSession, now time.Time) Decision {
 	d := Decision{Outcome: Accepted, Next: cs}
-	idle := p.SSOIdle
+	idle, _ := p.clientLimits(nil)
 	if cs.Offline {
 		idle = p.OfflineIdle
 	}

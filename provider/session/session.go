@@ -19,6 +19,8 @@ type UserSession struct {
 	LastAccess time.Time `json:"last_access"`
 	IP         string    `json:"ip"`
 	Browser    string    `json:"browser"` // User-Agent, at most 256 bytes
+	// RememberMe: the user asked for it at the login.
+	RememberMe bool `json:"remember_me,omitempty"`
 }
 
 // ClientSession is what a refresh token points to: one user (or service
@@ -61,20 +63,20 @@ type ClientSession struct {
 }
 
 // UserSessions by sid; index "user", counted. "accessed" and "started" order by
-// the hour, for the sweeper.
+// the hour, for the sweeper, remembered logins apart from the others.
 var UserSessions = storage.Table[UserSession]{
 	Name: "user_session",
 	Indexes: map[string]storage.Index[UserSession]{
 		"user":     {Counted: true, Values: func(s *UserSession) []string { return []string{s.User} }},
-		"accessed": {Values: func(s *UserSession) []string { return []string{hour(s.LastAccess)} }},
-		"started":  {Values: func(s *UserSession) []string { return []string{hour(s.Started)} }},
+		"accessed": {Values: func(s *UserSession) []string { return []string{memory(s.RememberMe) + hour(s.LastAccess)} }},
+		"started":  {Values: func(s *UserSession) []string { return []string{memory(s.RememberMe) + hour(s.Started)} }},
 	},
 }
 
 // ClientSessions by ID. Indexes over those that have not ended: "offline_user",
 // "offline_client" and "offline_user_client" (user + "/" + client), counted,
 // list offline sessions; "user_session" lists the online ones of a user session
-// by sid. The rest order by the hour: "unused" and "idle" offline sessions by
+// by sid, "online_client", counted, those of a client. The rest order by the hour: "unused" and "idle" offline sessions by
 // last use, within user and client, and within client; "created" offline
 // sessions within client; "online" the online ones by creation; "ended" all
 // that have ended.
@@ -87,18 +89,9 @@ var ClientSessions = storage.Table[ClientSession]{
 		"unused":              {Values: offline(func(s *ClientSession) string { return s.User + "/" + s.Client + "/" + hour(s.LastUsed) })},
 		"idle":                {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.LastUsed) })},
 		"created":             {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.Created) })},
-		"user_session": {Values: func(s *ClientSession) []string {
-			if s.Offline || s.Status != Working || s.UserSession == "" {
-				return nil
-			}
-			return []string{s.UserSession}
-		}},
-		"online": {Values: func(s *ClientSession) []string {
-			if s.Offline || s.Status != Working {
-				return nil
-			}
-			return []string{hour(s.Created)}
-		}},
+		"user_session":        {Values: online(func(s *ClientSession) string { return s.UserSession })},
+		"online_client":       {Counted: true, Values: online(func(s *ClientSession) string { return s.Client })},
+		"online":              {Values: online(func(s *ClientSession) string { return hour(s.Created) })},
 		"ended": {Values: func(s *ClientSession) []string {
 			if s.Status == Working {
 				return nil
@@ -108,12 +101,29 @@ var ClientSessions = storage.Table[ClientSession]{
 	},
 }
 
+// memory begins the index values of logins with and without Remember Me.
+func memory(remembered bool) string {
+	if remembered {
+		return "remembered/"
+	}
+	return "plain/"
+}
+
 func offline(value func(*ClientSession) string) func(*ClientSession) []string {
 	return func(s *ClientSession) []string {
 		if !s.Offline || s.Status != Working {
 			return nil
 		}
 		return []string{value(s)}
+	}
+}
+
+func online(value func(*ClientSession) string) func(*ClientSession) []string {
+	return func(s *ClientSession) []string {
+		if v := value(s); !s.Offline && s.Status == Working && v != "" {
+			return []string{v}
+		}
+		return nil
 	}
 }
 

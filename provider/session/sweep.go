@@ -102,18 +102,22 @@ func (s *sweeper) offline(clientID string, p Policy) {
 // users ends the expired user sessions, by idle and by max.
 func (s *sweeper) users(p Policy) {
 	doomed := func(_ storage.Tx, us *UserSession) (bool, error) {
-		return expired(s.now, us.LastAccess.Add(p.SSOIdle), us.Started.Add(p.SSOMax)) != Working, nil
+		return expired(s.now, p.loginIdleEnd(us), p.loginMaxEnd(us)) != Working, nil
 	}
 	drop := func(tx storage.Tx, us *UserSession) error {
 		_, err := EndUser(tx, s.realm, us.ID)
 		return err
 	}
-	sweep(s, &UserSessions, "accessed", "", hour(s.now.Add(-p.SSOIdle)), doomed, drop)
-	sweep(s, &UserSessions, "started", "", hour(s.now.Add(-p.SSOMax)), doomed, drop)
+	for _, remembered := range []bool{false, true} {
+		from := memory(remembered)
+		idle, most := p.LoginLimits(remembered)
+		sweep(s, &UserSessions, "accessed", from, from+hour(s.now.Add(-idle)), doomed, drop)
+		sweep(s, &UserSessions, "started", from, from+hour(s.now.Add(-most)), doomed, drop)
+	}
 }
 
-// online deletes online client sessions that outlived SSO Session Max: those
-// that were born without a user session, and those that EndUser left.
+// online deletes online client sessions that outlived every login of their time:
+// those that were born without a user session, and those that EndUser left.
 func (s *sweeper) online(p Policy) {
 	doomed := func(tx storage.Tx, cs *ClientSession) (bool, error) {
 		if cs.Offline || cs.Status != Working {
@@ -129,7 +133,8 @@ func (s *sweeper) online(p Policy) {
 		}
 		return Check(p, cs, us, s.now) != Working, nil
 	}
-	sweep(s, &ClientSessions, "online", "", hour(s.now.Add(-p.SSOMax)), doomed, s.delete)
+	_, most := p.LoginLimits(true)
+	sweep(s, &ClientSessions, "online", "", hour(s.now.Add(-most)), doomed, s.delete)
 }
 
 // ended deletes the records of ended client sessions in time.

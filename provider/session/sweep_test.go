@@ -115,6 +115,44 @@ func TestSweepOnline(t *testing.T) {
 	}
 }
 
+// A remembered login is swept by the limits of its own, as long as the realm has
+// Remember Me switched on.
+func TestSweepRemembered(t *testing.T) {
+	store := newStore(t, nil)
+	set := func(on bool) {
+		update(t, store, func(tx storage.Tx) error {
+			s, err := realm.Get(tx, demo)
+			s.RememberMe, s.SSOSessionIdleRememberMe, s.SSOSessionMaxRememberMe = on, day, 3*day
+			if err != nil {
+				return err
+			}
+			return realm.Table.Put(tx, demo, demo, &s)
+		})
+	}
+	set(true)
+	us, cookie := login(t, store, "alice", t0)
+	us.RememberMe = true
+	cs := offlineSession("online", "alice", t0)
+	cs.Offline, cs.UserSession = false, us.ID
+	start(t, store, session.Policy{}, cs)
+	update(t, store, func(tx storage.Tx) error { return session.StartUser(tx, demo, us) })
+	sweep(t, store, t0.Add(day-time.Second))
+	if find(t, store, cookie) == nil || read(t, store, "online") == nil {
+		t.Fatal("swept while it lives")
+	}
+	sweep(t, store, t0.Add(day))
+	if find(t, store, cookie) != nil || read(t, store, "online") != nil {
+		t.Error("left after its idle limit")
+	}
+
+	update(t, store, func(tx storage.Tx) error { return session.StartUser(tx, demo, us) })
+	set(false)
+	sweep(t, store, t0.Add(30*time.Minute))
+	if find(t, store, cookie) != nil {
+		t.Error("left although Remember Me is switched off")
+	}
+}
+
 // More than a batch at once, among ones that live in the same hour.
 func TestSweepInBatches(t *testing.T) {
 	store := newStore(t, nil)

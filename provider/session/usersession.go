@@ -69,7 +69,8 @@ func FindUser(tx storage.Tx, realm, cookie string) (*UserSession, error) {
 // Touch records an access that moves SSO Session Idle: a single sign-on, or the
 // refresh of an online token. It writes only now and then, see used.
 func Touch(tx storage.Tx, realm string, p Policy, us *UserSession, now time.Time) error {
-	last, write := used(us.LastAccess, now, p.SSOIdle)
+	idle, _ := p.LoginLimits(us.RememberMe)
+	last, write := used(us.LastAccess, now, idle)
 	if !write {
 		return nil
 	}

@@ -93,9 +93,6 @@ type Config struct {
 	Offline func(*http.Request) Offline
 	// Allow judges who may come in; nil: everybody who logs in.
 	Allow func(session.Identity) bool
-	// Apply is called with the identity, nobody's when anonymous, before the
-	// app gets the request: headers and placeholders are set there.
-	Apply func(*http.Request, session.Identity)
 	// OriginalURL is what the browser asked for, before rewrites. Default: r.URL.
 	OriginalURL func(*http.Request) *url.URL
 
@@ -122,6 +119,8 @@ type RelyingParty struct {
 	client   *http.Client
 	suffix   string // of cookie names: ports do not separate cookies
 	secure   bool
+
+	sessionCookie string // its name
 
 	metadata  metadata
 	bearers   bearers
@@ -166,9 +165,6 @@ func New(c Config) (*RelyingParty, error) {
 	if c.JobScopes == nil {
 		c.JobScopes = func() []string { return nil }
 	}
-	if c.Apply == nil {
-		c.Apply = func(*http.Request, session.Identity) {}
-	}
 	if c.OriginalURL == nil {
 		c.OriginalURL = func(r *http.Request) *url.URL { return r.URL }
 	}
@@ -180,6 +176,7 @@ func New(c Config) (*RelyingParty, error) {
 			Now: c.Now, Random: c.Random, Log: c.Log,
 		}),
 	}
+	rp.sessionCookie = rp.cookieName("session")
 	return rp, nil
 }
 

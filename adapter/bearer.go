@@ -25,24 +25,25 @@ func bearerToken(r *http.Request) (string, bool) {
 	return strings.TrimSpace(token), true
 }
 
-// serveBearer lets a program in with an access token of the provider that is
+// guardBearer lets a program in with an access token of the provider that is
 // meant for this site.
-func (rp *RelyingParty) serveBearer(w http.ResponseWriter, r *http.Request, next http.Handler, id session.Identity) {
+func (rp *RelyingParty) guardBearer(w http.ResponseWriter, r *http.Request, id *session.Identity) (*session.Identity, bool) {
 	public := rp.config.Public(r)
 	switch {
-	case rp.config.Allow == nil || rp.config.Allow(id):
-		rp.forward(w, r, next, id, !public)
+	case rp.config.Allow == nil || rp.config.Allow(*id):
+		forApp(r, !public)
+		return id, true
 	case public:
-		rp.forward(w, r, next, session.Identity{}, false)
+		forApp(r, false)
+		return nobody, true
 	default:
-		rp.config.Apply(r, id)
 		rp.answer(w, http.StatusForbidden, notAllowed)
+		return id, false
 	}
 }
 
 // refuseBearer answers a token that is not valid here, or cannot be judged now.
 func (rp *RelyingParty) refuseBearer(w http.ResponseWriter, r *http.Request, err error) {
-	rp.config.Apply(r, session.Identity{})
 	if errors.As(err, new(*providerAway)) {
 		rp.unavailable(w, r, err)
 		return
@@ -65,7 +66,7 @@ type bearers struct {
 }
 
 type verified struct {
-	id      session.Identity
+	id      *session.Identity
 	keys    []string // what may end it
 	issued  time.Time
 	expires time.Time
@@ -74,9 +75,9 @@ type verified struct {
 // maxBearers bounds the cache.
 const maxBearers = 50_000
 
-func (rp *RelyingParty) verifyBearer(ctx context.Context, raw string) (session.Identity, error) {
+func (rp *RelyingParty) verifyBearer(ctx context.Context, raw string) (*session.Identity, error) {
 	if len(raw) == 0 || len(raw) > 16<<10 {
-		return session.Identity{}, errors.New("token is empty or too long")
+		return nobody, errors.New("token is empty or too long")
 	}
 	key := sha256.Sum256([]byte(raw))
 	now := rp.config.Now()
@@ -84,12 +85,12 @@ func (rp *RelyingParty) verifyBearer(ctx context.Context, raw string) (session.I
 	if !ok {
 		var err error
 		if v, err = rp.openBearer(ctx, raw); err != nil {
-			return session.Identity{}, err
+			return nobody, err
 		}
 		rp.bearers.put(key, v)
 	}
 	if rp.bearers.isEnded(v) {
-		return session.Identity{}, errors.New("what stood behind the token has ended")
+		return nobody, errors.New("what stood behind the token has ended")
 	}
 	return v.id, nil
 }
@@ -129,7 +130,7 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 		return verified{}, errors.New("token has no sub")
 	}
 	id := session.FromClaims(rp.config.Provider.Name, claims)
-	v := verified{id: id, issued: token.IssuedAt, expires: token.Expiry, keys: []string{"sub/" + token.Subject}}
+	v := verified{id: &id, issued: token.IssuedAt, expires: token.Expiry, keys: []string{"sub/" + token.Subject}}
 	if ms, ok := claims["iat_ms"].(float64); ok {
 		v.issued = time.UnixMilli(int64(ms))
 	}

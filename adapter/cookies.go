@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"iter"
 	"net/http"
 	"strings"
 )
@@ -21,15 +22,33 @@ func (rp *RelyingParty) setCookie(w http.ResponseWriter, kind, value string, max
 	})
 }
 
+// cookies are the pairs of a Cookie header as the browser sent them
+// (RFC 6265 §4.2.1), without a copy.
+func cookies(h http.Header) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, line := range h["Cookie"] {
+			for part := range strings.SplitSeq(line, ";") {
+				name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+				if (name != "" || value != "") && !yield(name, value) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // stripCookies keeps every cookie of ours, the provider's too, from the app. The
 // others stay as the browser sent them.
 func stripCookies(h http.Header) {
-	lines := h.Values("Cookie")
-	if len(lines) == 0 {
+	found := false
+	for name := range cookies(h) {
+		found = found || ours(name)
+	}
+	if !found {
 		return
 	}
 	var kept []string
-	for _, line := range lines {
+	for _, line := range h["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
 			part = strings.TrimSpace(part)
 			name, _, _ := strings.Cut(part, "=")
@@ -39,7 +58,7 @@ func stripCookies(h http.Header) {
 		}
 	}
 	if len(kept) == 0 {
-		h.Del("Cookie")
+		delete(h, "Cookie")
 		return
 	}
 	h["Cookie"] = []string{strings.Join(kept, "; ")}

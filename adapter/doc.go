@@ -17,5 +17,5 @@
 // It does not own browser sessions (adapter/session), offline tokens
 // (adapter/vault, behind the interface Grants), which paths are public or
 // offline (injected: the server's own matchers decide), nor headers towards the
-// app (injected as Apply). The gateway makes one RelyingParty for each site.
+// app. The gateway makes one RelyingParty for each site.
 package adapter

@@ -11,28 +11,29 @@ import (
 	"github.com/nightlatch/nightlatch/adapter/session"
 )
 
-// Handler guards next: it gets only requests that may pass, with an identity in
-// their context (session.FromContext), without identity headers, cookies and
-// parameters that are not the client's to send. A request of a known session
-// costs no storage read, but on an offline path, where the grant is looked up.
-func (rp *RelyingParty) Handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rp.headers.strip(r.Header)
-		if raw, ok := bearerToken(r); ok {
-			id, err := rp.verifyBearer(r.Context(), raw)
-			if err == nil {
-				rp.serveBearer(w, r, next, id)
-				return
-			}
-			// The token may be the app's own, beside a session of ours.
-			if rp.serveBrowser(w, r, next, false) {
-				return
-			}
-			rp.refuseBearer(w, r, err)
-			return
-		}
-		rp.serveBrowser(w, r, next, true)
-	})
+// Guard decides about a request that Own has left. With ok it is the app's: r is
+// without cookies and parameters that are not the client's to send, and id says
+// who makes it, nobody on an open path perhaps. Otherwise it has been answered.
+// An identity is shared by requests: nobody may change it.
+//
+// A request of a known session costs no storage access, but on an offline path,
+// where the grant is looked up.
+func (rp *RelyingParty) Guard(w http.ResponseWriter, r *http.Request) (id *session.Identity, ok bool) {
+	raw, ok := bearerToken(r)
+	if !ok {
+		id, ok, _ = rp.guardBrowser(w, r, true)
+		return id, ok
+	}
+	id, err := rp.verifyBearer(r.Context(), raw)
+	if err == nil {
+		return rp.guardBearer(w, r, id)
+	}
+	// The token may be the app's own, beside a session of ours.
+	id, ok, answered := rp.guardBrowser(w, r, false)
+	if !ok && !answered {
+		rp.refuseBearer(w, r, err)
+	}
+	return id, ok
 }
 
 // request is what the guard knows of a request.
@@ -45,31 +46,36 @@ type request struct {
 	scopes   []string        // for background access, where it is wanted
 }
 
-// serveBrowser serves a request by its session. With anybody false it leaves
-// what would get 401 or a login alone, and tells so.
-func (rp *RelyingParty) serveBrowser(w http.ResponseWriter, r *http.Request, next http.Handler, anybody bool) bool {
+// guardBrowser judges a request by its session. With anybody false it leaves
+// what would get 401 or a login alone: neither ok nor answered.
+func (rp *RelyingParty) guardBrowser(w http.ResponseWriter, r *http.Request, anybody bool) (id *session.Identity, ok, answered bool) {
 	q, err := rp.look(r)
 	if err != nil {
 		rp.unavailable(w, r, err)
-		return true
+		return nobody, false, true
 	}
 	v := judge(q.facts)
 	if (v == logIn || v == unauthorized) && !anybody {
-		return false
+		return nobody, false, false
 	}
 	if q.parameter {
 		if err := allowedScopes(q.asked, union(rp.config.RequestScopes, rp.config.JobScopes())); err != nil {
 			rp.fail(w, r, http.StatusBadRequest, "invalid_scope", "The address asks for access that this site does not hand out: "+err.Error()+".")
-			return true
+			return nobody, false, true
 		}
 	}
-	if v != pass {
-		rp.config.Apply(r, identityOf(q))
+	if v == pass {
+		forApp(r, !q.public)
+		return identityOf(q), true, false
 	}
+	rp.answerBrowser(w, r, q, v)
+	return identityOf(q), false, true
+}
+
+// answerBrowser answers a request that does not reach the app.
+func (rp *RelyingParty) answerBrowser(w http.ResponseWriter, r *http.Request, q request, v verdict) {
 	page := requestURI(q.original)
 	switch v {
-	case pass:
-		rp.forward(w, r, next, identityOf(q), !q.public)
 	case logIn:
 		if q.cookie != "" {
 			rp.setCookie(w, "session", "", -1) // of a session that has ended
@@ -98,19 +104,21 @@ func (rp *RelyingParty) serveBrowser(w http.ResponseWriter, r *http.Request, nex
 			"consent_uri": rp.onSite(q.original.EscapedPath()),
 		})
 	}
-	return true
 }
 
+var nobody = new(session.Identity)
+
 // identityOf a request that may pass: of a public path only if it would anywhere.
-func identityOf(q request) session.Identity {
-	if q.record == nil || !q.allowed {
-		return session.Identity{}
+func identityOf(q request) *session.Identity {
+	switch {
+	case q.record == nil || !q.allowed:
+		return nobody
+	case !q.wanted() || q.record.Identity.Offline == q.granted:
+		return &q.record.Identity
 	}
 	id := q.record.Identity
-	if q.wanted() {
-		id.Offline = q.granted
-	}
-	return id
+	id.Offline = q.granted
+	return &id
 }
 
 func (f facts) wanted() bool { return f.parameter || f.offline.Required || f.offline.Optional }
@@ -161,19 +169,23 @@ const grantStands = 30 * time.Second
 // send several cookies of the name, of a parent domain for one: the first that
 // lives counts.
 func (rp *RelyingParty) session(r *http.Request) (cookie string, _ *session.Record, err error) {
-	for i, c := range r.CookiesNamed(rp.cookieName("session")) {
-		if i == 4 {
+	seen := 0
+	for name, value := range cookies(r.Header) {
+		if name != rp.sessionCookie {
+			continue
+		}
+		if seen++; seen > 4 {
 			break
 		}
-		record, err := rp.sessions.Get(r.Context(), c.Value)
+		record, err := rp.sessions.Get(r.Context(), value)
 		if err != nil {
 			return "", nil, err
 		}
 		// After a change of the site's provider its people log in again.
 		if record != nil && record.Identity.Provider == rp.config.Provider.Name {
-			return c.Value, record, nil
+			return value, record, nil
 		}
-		cookie = c.Value
+		cookie = value
 	}
 	return cookie, nil, nil
 }
@@ -189,18 +201,18 @@ func (rp *RelyingParty) stepUp(w http.ResponseWriter, r *http.Request, q request
 	rp.begin(w, r, flow{Return: requestURI(q.original), Offline: true, Scopes: union(q.scopes, without(had, q.record.Denied...))})
 }
 
-// forward hands the request to the app as its identity's.
-func (rp *RelyingParty) forward(w http.ResponseWriter, r *http.Request, next http.Handler, id session.Identity, guarded bool) {
+// forApp takes from a request what is not for the app: our cookies, and where it
+// is guarded our parameter.
+func forApp(r *http.Request, guarded bool) {
 	stripCookies(r.Header)
-	if guarded {
-		if asked, rest := splitScope(r.URL.RawQuery); asked != nil {
-			u := *r.URL
-			u.RawQuery, u.ForceQuery = rest, false
-			r.URL, r.RequestURI = &u, requestURI(&u)
-		}
+	if !guarded {
+		return
 	}
-	rp.config.Apply(r, id)
-	next.ServeHTTP(w, r.WithContext(session.NewContext(r.Context(), id)))
+	if asked, rest := splitScope(r.URL.RawQuery); asked != nil {
+		u := *r.URL
+		u.RawQuery, u.ForceQuery = rest, false
+		r.URL, r.RequestURI = &u, requestURI(&u)
+	}
 }
 
 // fresh renews claims that are older than SessionRecheck by the session's own

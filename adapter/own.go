@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/nightlatch/nightlatch/adapter/session"
 )
 
 // Own serves the site's own paths below /.nightlatch/ and tells whether it did.
@@ -80,8 +78,9 @@ func (rp *RelyingParty) userinfo(w http.ResponseWriter, r *http.Request) {
 // that proxy says of the request (X-Forwarded-Uri) only tells where a browser
 // comes back to on this site; nothing is allowed because of it.
 func (rp *RelyingParty) auth(w http.ResponseWriter, r *http.Request) {
-	id, err := session.Identity{}, error(nil)
+	id := nobody
 	if raw, ok := bearerToken(r); ok {
+		var err error
 		if id, err = rp.verifyBearer(r.Context(), raw); err != nil {
 			rp.refuseBearer(w, r, err)
 			return
@@ -90,12 +89,12 @@ func (rp *RelyingParty) auth(w http.ResponseWriter, r *http.Request) {
 		rp.unavailable(w, r, err)
 		return
 	} else if record != nil {
-		id = record.Identity
+		id = &record.Identity
 	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	switch {
-	case !id.Anonymous() && (rp.config.Allow == nil || rp.config.Allow(id)):
+	case !id.Anonymous() && (rp.config.Allow == nil || rp.config.Allow(*id)):
 		h.Set("Remote-User", id.Name)
 		h.Set("Remote-Name", id.Subject)
 		h.Set("Remote-Email", id.Email)

@@ -141,12 +141,7 @@ func newSite(t testing.TB, change ...func(*adapter.Config)) *site {
 			return adapter.Offline{Required: strings.HasPrefix(r.URL.Path, "/backup"), Optional: strings.HasPrefix(r.URL.Path, "/maybe")}
 		},
 		IdentityHeaders: []string{"X-User"},
-		Apply: func(r *http.Request, id session.Identity) {
-			if !id.Anonymous() {
-				r.Header.Set("X-User", id.Name)
-			}
-		},
-		Store: s.store, Sealer: keyset, Grants: s.grants, Now: c.Now,
+		Store:           s.store, Sealer: keyset, Grants: s.grants, Now: c.Now,
 		Log: slog.New(slog.NewTextHandler(&locked{w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Events: func(name string, _ map[string]any) {
 			s.mu.Lock()
@@ -180,12 +175,17 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	if s.rp.Own(w, r) {
 		return
 	}
-	s.rp.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.hits = append(s.hits, seen{r.Method, r.URL.RequestURI(), r.Header.Clone(), session.FromContext(r.Context())})
-		s.mu.Unlock()
-		_, _ = io.WriteString(w, "app of "+session.FromContext(r.Context()).Name)
-	})).ServeHTTP(w, r)
+	id, ok := s.rp.Guard(w, r)
+	if !ok {
+		return
+	}
+	if !id.Anonymous() {
+		r.Header.Set("X-User", id.Name)
+	}
+	s.mu.Lock()
+	s.hits = append(s.hits, seen{r.Method, r.URL.RequestURI(), r.Header.Clone(), *id})
+	s.mu.Unlock()
+	_, _ = io.WriteString(w, "app of "+id.Name)
 }
 
 // reached is how many requests reached the app; last is the newest of them.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
 
 	"github.com/nightlatch/nightlatch/adapter/jobs"
 	"github.com/nightlatch/nightlatch/adapter/vault"
@@ -48,6 +49,7 @@ type App struct {
 
 	ctx    caddy.Context
 	log    *slog.Logger
+	zap    *zap.Logger // the same, for what is written often
 	events *caddyevents.App
 	engine engine
 	realms map[string]*runningRealm
@@ -83,7 +85,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision checks what can be checked without a store: `validate` runs beside
 // a server that holds it.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.ctx, a.log, a.ready = ctx, ctx.Slogger(), make(chan struct{})
+	a.ctx, a.log, a.zap, a.ready = ctx, ctx.Slogger(), ctx.Logger(), make(chan struct{})
 	if err := resolve(a); err != nil {
 		return err
 	}
@@ -170,8 +172,9 @@ func (a *App) realmNamed(name string) (*runningRealm, error) {
 // random order, so the first requests may come before the store is open.
 const readyWithin = 10 * time.Second
 
-// enter lets a request in; it calls leave when it needs the store no more.
-func (a *App) enter(ctx context.Context) (leave func(), ok bool) {
+// enter lets a request in; with ok it has to call leave when it needs the store
+// no more.
+func (a *App) enter(ctx context.Context) (ok bool) {
 	select {
 	case <-a.ready:
 	default:
@@ -180,28 +183,35 @@ func (a *App) enter(ctx context.Context) (leave func(), ok bool) {
 		select {
 		case <-a.ready:
 		case <-t.C:
-			return nil, false
+			return false
 		case <-ctx.Done():
-			return nil, false
+			return false
 		}
 	}
-	if !a.lease.hold() {
-		return nil, false
-	}
-	return a.lease.release, true
+	return a.lease.hold()
 }
+
+func (a *App) leave() { a.lease.release() }
 
 // emit writes an event to the log and to Caddy's event listeners.
 func (a *App) emit(name string, data map[string]any) {
-	attrs := make([]any, 0, 2*len(data)+2)
-	attrs = append(attrs, "event", strings.ToLower(name))
-	for _, k := range slices.Sorted(maps.Keys(data)) {
-		if k != "time" {
-			attrs = append(attrs, k, data[k])
+	name = strings.ToLower(name)
+	if line := a.zap.Check(zap.InfoLevel, "event"); line != nil {
+		keys := make([]string, 0, len(data))
+		for k := range data {
+			if k != "time" {
+				keys = append(keys, k)
+			}
 		}
+		slices.Sort(keys)
+		fields := make([]zap.Field, 1, 1+len(keys))
+		fields[0] = zap.String("event", name)
+		for _, k := range keys {
+			fields = append(fields, zap.Any(k, data[k]))
+		}
+		line.Write(fields...)
 	}
-	a.log.Info("event", attrs...)
-	a.events.Emit(a.ctx, strings.ToLower(name), data)
+	a.events.Emit(a.ctx, name, data)
 }
 
 var (

@@ -13,36 +13,37 @@ import (
 	"github.com/nightlatch/nightlatch/adapter/session"
 )
 
-// identityVar is Caddy's request variable that holds who is there, as a
-// *session.Identity: placeholders read it when they are used.
-const identityVar = "nightlatch.identity"
+// caller is who makes a request. Placeholders read it when they are used.
+type caller struct{ *session.Identity }
 
-// beginIdentity sets the placeholders of a request, empty until somebody is
-// known. A client cannot set them: they come from nowhere else.
-func beginIdentity(r *http.Request) {
-	if _, ok := caddyhttp.GetVar(r.Context(), identityVar).(*session.Identity); ok {
-		return
+var nobody session.Identity
+
+// callerVar is Caddy's request variable that holds a *caller.
+const callerVar = "nightlatch.caller"
+
+// callerOf returns the caller of a request, nobody until somebody is known, and
+// sets the placeholders. A client cannot set them: they come from nowhere else.
+func callerOf(r *http.Request) *caller {
+	if c, ok := caddyhttp.GetVar(r.Context(), callerVar).(*caller); ok {
+		return c
 	}
+	c := &caller{&nobody}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
-		return
+		return c
 	}
-	id := new(session.Identity)
-	caddyhttp.SetVar(r.Context(), identityVar, id)
-	repl.Map(func(key string) (any, bool) {
-		name, ok := strings.CutPrefix(key, "http.auth.user.")
-		if !ok {
-			return nil, false
-		}
-		return placeholder(id, name), true
-	})
+	caddyhttp.SetVar(r.Context(), callerVar, c)
+	repl.Map(c.placeholder)
+	return c
 }
 
-// setIdentity tells the placeholders who is there.
-func setIdentity(r *http.Request, id session.Identity) {
-	if p, ok := caddyhttp.GetVar(r.Context(), identityVar).(*session.Identity); ok {
-		*p = id
+// placeholder implements caddy.ReplacerFunc.
+func (c *caller) placeholder(key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, "http.auth.user.")
+	if !ok {
+		return nil, false
 	}
+	return placeholder(c.Identity, name), true
 }
 
 func placeholder(id *session.Identity, name string) any {
@@ -108,25 +109,4 @@ func claimValues(v any) []string {
 		return nil
 	}
 	return []string{fmt.Sprint(v)}
-}
-
-// headerNames are the identity headers of a site, canonical.
-type headerNames map[string]struct{}
-
-// strip deletes what a client sent under one of the names, in any spelling that
-// an app's server may take for it: X_User and X.User become X-User in CGI and
-// WSGI.
-func (n headerNames) strip(h http.Header) {
-	if len(n) == 0 {
-		return
-	}
-	for name := range h {
-		canonical := name
-		if strings.ContainsAny(name, "_.") {
-			canonical = http.CanonicalHeaderKey(strings.NewReplacer("_", "-", ".", "-").Replace(name))
-		}
-		if _, ours := n[canonical]; ours {
-			delete(h, name)
-		}
-	}
 }

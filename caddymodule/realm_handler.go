@@ -67,11 +67,10 @@ func (h *RealmHandler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *RealmHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	leave, ok := h.app.enter(r.Context())
-	if !ok {
+	if !h.app.enter(r.Context()) {
 		return notReady(w)
 	}
-	defer leave()
+	defer h.app.leave()
 	r = withClientAddress(r)
 	h.realm.provider.ServeHTTP(w, r)
 	if w.Header().Get("Location") != "" || r.URL.Query().Has("id_token_hint") {
@@ -122,11 +121,10 @@ func (h *TokensHandler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *TokensHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	leave, ok := h.app.enter(r.Context())
-	if !ok {
+	if !h.app.enter(r.Context()) {
 		return notReady(w)
 	}
-	defer leave()
+	defer h.app.leave()
 	h.app.jobs.ServeHTTP(w, r)
 	return nil
 }

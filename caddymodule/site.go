@@ -72,7 +72,6 @@ type Site struct {
 	provider                                *siteProvider
 	match, public, offline, offlineOptional caddyhttp.MatcherSets
 	idle, max, recheck                      time.Duration
-	headers                                 headerNames
 	consent                                 string
 	server                                  *caddyhttp.Server
 	rp                                      *adapter.RelyingParty // from Start on
@@ -117,10 +116,6 @@ func (s *Site) provision(ctx caddy.Context) error {
 		"session_recheck": {s.SessionRecheck, &s.recheck},
 	}).parse(); err != nil {
 		return err
-	}
-	s.headers = headerNames{}
-	for name := range s.HeaderUp {
-		s.headers[http.CanonicalHeaderKey(name)] = struct{}{}
 	}
 	s.consent = consentURI(s.URL, s.OfflineRaw)
 	if err := s.loadMatchers(ctx); err != nil {
@@ -189,9 +184,8 @@ func anyMatch(sets caddyhttp.MatcherSets, r *http.Request) bool {
 	return ok && err == nil
 }
 
-// apply tells the app who is there: nobody, or the identity.
-func (s *Site) apply(r *http.Request, id session.Identity) {
-	setIdentity(r, id)
+// headerUp sets the headers for the app; nobody has none.
+func (s *Site) headerUp(r *http.Request, id *session.Identity) {
 	if len(s.HeaderUp) == 0 || id.Anonymous() {
 		return
 	}
@@ -209,30 +203,27 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	if s.probed(r) {
 		return nil
 	}
-	leave, ok := s.app.enter(r.Context())
-	if !ok {
+	if !s.app.enter(r.Context()) {
 		return notReady(w)
 	}
-	left := false
-	leaveOnce := func() {
-		if !left {
-			left = true
-			leave()
-		}
-	}
-	defer leaveOnce()
-	beginIdentity(r)
-	s.headers.strip(r.Header)
-	if s.rp.Own(w, r) {
-		hideFromAccessLog(r)
+	if !s.guard(w, r) {
 		return nil
 	}
-	var err error
-	s.rp.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		leaveOnce() // what follows may stream for hours, and needs no store of ours
-		err = next.ServeHTTP(w, r)
-	})).ServeHTTP(w, r)
-	return err
+	return next.ServeHTTP(w, r) // may stream for hours, and needs no store of ours
+}
+
+// guard tells whether the app gets the request, and the app who is there.
+func (s *Site) guard(w http.ResponseWriter, r *http.Request) bool {
+	defer s.app.leave()
+	caller := callerOf(r)
+	if s.rp.Own(w, r) {
+		hideFromAccessLog(r)
+		return false
+	}
+	id, ok := s.rp.Guard(w, r)
+	caller.Identity = id
+	s.headerUp(r, id)
+	return ok
 }
 
 // originalURL is what the browser asked for, whatever rewrote it.

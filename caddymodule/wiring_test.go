@@ -55,29 +55,21 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// TestIdentityHeaders: no spelling that an app's server could take for an
-// identity header gets through.
-func TestIdentityHeaders(t *testing.T) {
-	names := headerNames{"X-User": {}}
-	h := http.Header{"X-User": {"mallory"}, "X_user": {"mallory"}, "X.User": {"mallory"}, "x_USER": {"mallory"}, "X-Users": {"kept"}, "Accept": {"kept"}}
-	names.strip(h)
-	if len(h) != 2 || h.Get("X-Users") != "kept" || h.Get("Accept") != "kept" {
-		t.Errorf("left: %v", h)
-	}
-}
-
 // TestPlaceholders: empty for nobody, known when somebody is there, and not to
 // be forged.
 func TestPlaceholders(t *testing.T) {
 	repl := caddy.NewReplacer()
 	r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
 	r = caddyhttp.PrepareRequest(r, repl, httptest.NewRecorder(), nil)
-	beginIdentity(r)
+	caller := callerOf(r)
 	const all = "{http.auth.user.id}|{http.auth.user.name}|{http.auth.user.groups}|{http.auth.user.offline}|{http.auth.user.claims.department}|{http.auth.user.nonsense}"
 	if got, err := repl.ReplaceOrErr(all, false, true); err != nil || got != "|||||" {
 		t.Errorf("nobody: %q, %v", got, err)
 	}
-	setIdentity(r, session.Identity{Subject: "1", Name: "alice", Groups: []string{"a", "b"}, Claims: map[string]any{"department": []any{"it"}}})
+	caller.Identity = &session.Identity{Subject: "1", Name: "alice", Groups: []string{"a", "b"}, Claims: map[string]any{"department": []any{"it"}}}
+	if callerOf(r) != caller {
+		t.Error("a second handler knows another caller")
+	}
 	if got := repl.ReplaceAll(all, ""); got != "1|alice|a,b|false|it|" {
 		t.Errorf("alice: %q", got)
 	}

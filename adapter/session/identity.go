@@ -1,9 +1,6 @@
 package session
 
-import (
-	"context"
-	"slices"
-)
+import "slices"
 
 // Identity is who makes a request. The zero value is nobody.
 type Identity struct {
@@ -23,19 +20,6 @@ func (i Identity) HasRole(role string) bool { return slices.Contains(i.Roles, ro
 
 // Anonymous tells that nobody is known to make the request.
 func (i Identity) Anonymous() bool { return i.Subject == "" }
-
-type contextKey struct{}
-
-// NewContext returns a context that carries the identity.
-func NewContext(ctx context.Context, id Identity) context.Context {
-	return context.WithValue(ctx, contextKey{}, id)
-}
-
-// FromContext returns the identity of a guarded request; nobody's without one.
-func FromContext(ctx context.Context) Identity {
-	id, _ := ctx.Value(contextKey{}).(Identity)
-	return id
-}
 
 // FromClaims reads the identity that ID tokens, access tokens and UserInfo
 // tell: preferred_username (else the subject), email, groups, and Keycloak's

@@ -60,7 +60,7 @@ type Store struct {
 	table  storage.Table[Record]
 
 	mu    sync.Mutex
-	cache map[string]*Record // by hash
+	cache map[key]*Record
 	// gone counts what was forgotten: what was read from the store before may be
 	// of the past and is not remembered.
 	gone uint64
@@ -71,7 +71,7 @@ const maxCached = 100_000
 
 // NewStore makes a Store. It does no I/O.
 func NewStore(c Config) *Store {
-	return &Store{config: c, cache: map[string]*Record{}, table: storage.Table[Record]{
+	return &Store{config: c, cache: map[key]*Record{}, table: storage.Table[Record]{
 		Name: "browser_session", Sealer: c.Sealer,
 		Indexes: map[string]storage.Index[Record]{
 			"sub": {Counted: true, Values: func(r *Record) []string { return []string{r.Identity.Provider + "/" + r.Identity.Subject} }},
@@ -86,9 +86,18 @@ func NewStore(c Config) *Store {
 	}}
 }
 
-func hash(cookie string) string {
-	sum := sha256.Sum256([]byte(cookie))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+// key is the hash of a cookie: what a thief of the store does not get.
+type key [sha256.Size]byte
+
+func keyOf(cookie string) key { return sha256.Sum256([]byte(cookie)) }
+
+// id of the record in the store.
+func (k key) id() string { return base64.RawURLEncoding.EncodeToString(k[:]) }
+
+// parseID is the inverse of id.
+func parseID(id string) (k key, ok bool) {
+	n, err := base64.RawURLEncoding.Decode(k[:], []byte(id))
+	return k, err == nil && n == len(k)
 }
 
 // Create writes a new session, synced, and returns the value of its cookie: 256
@@ -113,17 +122,17 @@ func (s *Store) Create(ctx context.Context, r Record, former string) (cookie str
 	before := s.epoch()
 	err = s.config.Store.Update(ctx, func(tx storage.Tx) error {
 		if former != "" {
-			if err := s.table.Delete(tx, s.config.Site, hash(former)); err != nil {
+			if err := s.table.Delete(tx, s.config.Site, keyOf(former).id()); err != nil {
 				return err
 			}
 		}
-		return s.table.Put(tx, s.config.Site, hash(cookie), &r)
+		return s.table.Put(tx, s.config.Site, keyOf(cookie).id(), &r)
 	})
 	if err != nil {
 		return "", fmt.Errorf("writing session: %w", err)
 	}
-	s.remember(hash(cookie), &r, before)
-	s.forget(hash(former))
+	s.remember(keyOf(cookie), &r, before)
+	s.forget(keyOf(former))
 	return cookie, nil
 }
 
@@ -134,7 +143,7 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 	if len(cookie) != 43 {
 		return nil, nil
 	}
-	id := hash(cookie)
+	id := keyOf(cookie)
 	now := s.config.Now().UTC()
 	s.mu.Lock()
 	r, before := s.cache[id], s.gone
@@ -142,7 +151,7 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 	if r == nil {
 		err := s.config.Store.View(ctx, func(tx storage.Tx) error {
 			var err error
-			r, err = s.table.Get(tx, s.config.Site, id)
+			r, err = s.table.Get(tx, s.config.Site, id.id())
 			return err
 		})
 		if errors.Is(err, storage.ErrNotFound) {
@@ -178,18 +187,18 @@ func ended(r *Record, idle, maximum time.Duration, now time.Time) bool {
 // Change writes a changed copy of a session and returns it, nil if the session
 // has ended meanwhile.
 func (s *Store) Change(ctx context.Context, cookie string, change func(*Record)) (*Record, error) {
-	id := hash(cookie)
+	id := keyOf(cookie)
 	before := s.epoch()
 	var out *Record
 	err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
 		out = nil
-		r, err := s.table.Get(tx, s.config.Site, id)
+		r, err := s.table.Get(tx, s.config.Site, id.id())
 		if err != nil {
 			return err
 		}
 		change(r)
 		out = r
-		return s.table.Put(tx, s.config.Site, id, r)
+		return s.table.Put(tx, s.config.Site, id.id(), r)
 	})
 	if errors.Is(err, storage.ErrNotFound) {
 		s.forget(id)
@@ -204,14 +213,14 @@ func (s *Store) Change(ctx context.Context, cookie string, change func(*Record))
 
 // Reread is Get past the cache: what other nodes wrote a moment ago counts.
 func (s *Store) Reread(ctx context.Context, cookie string) (*Record, error) {
-	s.forget(hash(cookie))
+	s.forget(keyOf(cookie))
 	return s.Get(ctx, cookie)
 }
 
 // End ends the session of a cookie.
 func (s *Store) End(ctx context.Context, cookie string) error {
-	id := hash(cookie)
-	err := s.config.Store.Update(ctx, func(tx storage.Tx) error { return s.table.Delete(tx, s.config.Site, id) })
+	id := keyOf(cookie)
+	err := s.config.Store.Update(ctx, func(tx storage.Tx) error { return s.table.Delete(tx, s.config.Site, id.id()) })
 	s.forget(id)
 	if err != nil {
 		return fmt.Errorf("ending session: %w", err)
@@ -250,7 +259,7 @@ func (s *Store) endBy(ctx context.Context, index, value string) error {
 			return fmt.Errorf("ending sessions: %w", err)
 		}
 		for _, id := range ids {
-			s.forget(id)
+			s.forgetID(id)
 		}
 		if len(ids) < batch {
 			return nil
@@ -291,7 +300,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return fmt.Errorf("sweeping sessions: %w", err)
 		}
 		for _, id := range gone {
-			s.forget(id)
+			s.forgetID(id)
 		}
 		if len(entries) < batch {
 			return nil
@@ -305,7 +314,7 @@ func (s *Store) Watch(ctx context.Context) error {
 	return s.config.Store.Watch(ctx, s.table.Prefix(s.config.Site), nil, func(keys [][]byte) {
 		for _, key := range keys {
 			if parts, err := storage.Parts(key); err == nil {
-				s.forget(parts[len(parts)-1]) // read again at the next use
+				s.forgetID(parts[len(parts)-1]) // read again at the next use
 			}
 		}
 	})
@@ -319,7 +328,7 @@ func (s *Store) epoch() uint64 {
 
 // remember caches what was read or written since the epoch before, unless
 // something was forgotten in between: it could be this very session.
-func (s *Store) remember(id string, r *Record, before uint64) {
+func (s *Store) remember(id key, r *Record, before uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone != before {
@@ -335,9 +344,15 @@ func (s *Store) remember(id string, r *Record, before uint64) {
 	s.cache[id] = r
 }
 
-func (s *Store) forget(id string) {
+func (s *Store) forget(id key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gone++
 	delete(s.cache, id)
+}
+
+func (s *Store) forgetID(id string) {
+	if k, ok := parseID(id); ok {
+		s.forget(k)
+	}
 }

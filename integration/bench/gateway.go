@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -137,15 +138,7 @@ func (g *gateway) stop() {
 
 // allocations returns how many objects the process has allocated so far.
 func (g *gateway) allocations() (float64, error) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", g.admin)
-	}}}
-	resp, err := client.Get("http://localhost/metrics")
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	body, err := g.fromAdmin("/metrics")
 	if err != nil {
 		return 0, err
 	}
@@ -154,6 +147,36 @@ func (g *gateway) allocations() (float64, error) {
 		return 0, errors.New("metrics lack go_memstats_mallocs_total")
 	}
 	return strconv.ParseFloat(string(m[1]), 64)
+}
+
+// fromAdmin gets a page of Caddy's admin endpoint.
+func (g *gateway) fromAdmin(path string) ([]byte, error) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", g.admin)
+	}}}
+	resp, err := client.Get("http://localhost" + path)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
+
+// cpu returns the CPU time that the process has used, user and system.
+func (g *gateway) cpu() time.Duration {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	// proc_pid_stat(5): after the name in parentheses utime and stime are the
+	// 12th and 13th field, in ticks of 10 ms.
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // rss returns the resident memory in MiB.

@@ -20,6 +20,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "rounds in which product and baseline alternate")
 	each := flag.Duration("each", 2*time.Second, "load in one round on one path")
 	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, million, store")
+	profiles := flag.String("profiles", "", "folder for a CPU profile of the gateway for each path, taken after the rounds")
 	sessions := flag.Int("sessions", 1_000_000, "offline sessions in the store of the groups million and store")
 	flag.Parse()
 	if dir := os.Getenv(storeEnv); dir != "" {
@@ -29,13 +30,13 @@ func main() {
 		}
 		return
 	}
-	if err := run(*rounds, *each, *only, *sessions); err != nil {
+	if err := run(*rounds, *each, *only, *profiles, *sessions); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, each time.Duration, only string, sessions int) error {
+func run(rounds int, each time.Duration, only, profiles string, sessions int) error {
 	dir, err := os.MkdirTemp("", "nightlatch-bench-")
 	if err != nil {
 		return err
@@ -52,7 +53,7 @@ func run(rounds int, each time.Duration, only string, sessions int) error {
 	defer stop()
 	fmt.Printf("%s, %d cores, servers and load on the same cores; %d rounds of %v, median (range)\n\n", runtime.Version(), runtime.NumCPU(), rounds, each)
 
-	b := bench{binary: binary, dir: dir, upstream: upstream, rounds: rounds, each: each, sessions: sessions}
+	b := bench{binary: binary, dir: dir, upstream: upstream, rounds: rounds, each: each, sessions: sessions, profiles: profiles}
 	for _, group := range []struct {
 		name string
 		run  func() error
@@ -71,6 +72,7 @@ type bench struct {
 	rounds                int
 	each                  time.Duration
 	sessions              int
+	profiles              string // folder; "": none
 	n                     int
 }
 
@@ -91,7 +93,8 @@ type path struct {
 	workers int
 	do      step
 	all     []sample
-	allocs  float64 // objects that the process allocates for one request
+	allocs  float64   // objects that the process allocates for one request
+	cpu     []float64 // µs of the process's CPU time for one request, each round
 }
 
 // alternate loads all paths in turn, in every round, and prints them; ratios
@@ -114,29 +117,57 @@ func (b *bench) alternate(g *gateway, paths ...*path) error {
 	}
 	for range b.rounds {
 		for _, p := range paths {
+			before := g.cpu()
 			s, err := load(p.addr, p.workers, b.each, p.do)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			p.all = append(p.all, s)
+			p.cpu = append(p.cpu, float64((g.cpu()-before).Microseconds())/float64(s.Requests))
+		}
+	}
+	if b.profiles != "" {
+		for _, p := range paths {
+			if err := b.profile(g, p); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
 		}
 	}
 	for i, p := range paths {
 		rate := pick(p.all, func(s sample) float64 { return s.PerSecond })
 		p50 := pick(p.all, func(s sample) float64 { return ms(s.P50) })
 		p99 := pick(p.all, func(s sample) float64 { return ms(s.P99) })
-		fmt.Printf("  %-34s %2d conn  %s/s  p50 %s ms  p99 %s ms  %.0f allocations", p.name, p.workers, show(rate, 0), show(p50, 2), show(p99, 2), p.allocs)
+		fmt.Printf("  %-34s %2d conn  %s/s  p50 %s ms  p99 %s ms  CPU %s µs  %.0f allocations", p.name, p.workers, show(rate, 0), show(p50, 2), show(p99, 2), show(p.cpu, 0), p.allocs)
 		if i > 0 {
-			var ratio, tail []float64
+			var ratio, tail, cpu []float64
 			for r := range p.all {
 				ratio = append(ratio, p.all[r].PerSecond/paths[0].all[r].PerSecond)
 				tail = append(tail, float64(p.all[r].P99)/float64(paths[0].all[r].P99))
+				cpu = append(cpu, p.cpu[r]/paths[0].cpu[r])
 			}
-			fmt.Printf("  ratio %s  p99 ratio %s", show(ratio, 2), show(tail, 2))
+			fmt.Printf("  ratio %s  p99 ratio %s  CPU ratio %s", show(ratio, 2), show(tail, 2), show(cpu, 2))
 		}
 		fmt.Println()
 	}
 	return nil
+}
+
+// profile loads a path once more, uncounted, while the gateway profiles itself.
+func (b *bench) profile(g *gateway, p *path) error {
+	const seconds = 8
+	taken := make(chan error, 1)
+	go func() {
+		raw, err := g.fromAdmin(fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+		if err == nil {
+			name := strings.NewReplacer(" ", "-", ",", "", "/", "").Replace(p.name)
+			err = os.WriteFile(filepath.Join(b.profiles, fmt.Sprintf("%s-%d.pprof", name, p.workers)), raw, 0o600)
+		}
+		taken <- err
+	}()
+	if _, err := load(p.addr, p.workers, (seconds+1)*time.Second, p.do); err != nil {
+		return err
+	}
+	return <-taken
 }
 
 func pick(all []sample, of func(sample) float64) []float64 {

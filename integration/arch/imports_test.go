@@ -21,7 +21,8 @@ const module = "github.com/nightlatch/nightlatch/"
 // the provider; only the gateway (caddymodule) and integration import both.
 var mayImport = map[string][]string{
 	"storage":             nil,
-	"storage/badger":      {"storage"},
+	"storage/engine":      {"storage"},
+	"storage/badger":      {"storage", "storage/engine"},
 	"storage/seal":        {"storage"},
 	"storage/storagetest": {"storage", "storage/badger", "storage/seal"},
 

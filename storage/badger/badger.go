@@ -9,13 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/engine"
 )
 
 // ErrInUse: another process holds the folder.
@@ -40,17 +40,14 @@ type Backend struct {
 	db       *badger.DB
 	room     room
 	log      *slog.Logger
-	watchers watchers
+	watchers engine.Watchers
 
 	jobs   chan *job
-	closed chan struct{} // no further job is taken
+	gate   *engine.Gate  // lets views in; no further job is taken when it is closed
 	done   chan struct{} // the committer has ended
 	runner atomicID      // goroutine that runs closures
 	broken atomic.Bool   // a commit has failed
 	full   bool          // the disk, at the last commit; the committer's own
-
-	life  sync.Mutex // guards the closing of closed, and views.Add before it
-	views sync.WaitGroup
 
 	// sync commits a transaction and puts it on disk; tests put faults here.
 	sync func(*badger.Txn) error
@@ -112,7 +109,7 @@ func Open(o Options) (*Backend, error) {
 	}
 	b := &Backend{
 		db: db, room: roomOf(db), log: o.Logger, sync: (*badger.Txn).Commit, free: free,
-		jobs: make(chan *job, maxFold), closed: make(chan struct{}), done: make(chan struct{}),
+		jobs: make(chan *job, maxFold), gate: engine.NewGate(), done: make(chan struct{}),
 	}
 	go b.commitLoop()
 	return b, nil
@@ -139,16 +136,12 @@ const maxOpens = 3
 // Close waits for the Updates and Views that have begun, then closes the
 // folder. Later calls get storage.ErrClosed; a second Close does nothing.
 func (b *Backend) Close() error {
-	b.life.Lock()
-	if b.isClosed() {
-		b.life.Unlock()
+	if !b.gate.Close() {
 		return nil
 	}
-	close(b.closed)
-	b.life.Unlock()
 	<-b.done
-	b.views.Wait()
-	b.watchers.closeAll()
+	b.gate.Wait()
+	b.watchers.Close()
 	if err := b.db.Close(); err != nil {
 		return fmt.Errorf("closing store: %w", err)
 	}
@@ -160,33 +153,20 @@ func (b *Backend) View(ctx context.Context, fn func(storage.Tx) error) (err erro
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if !b.beginView() {
+	if !b.gate.Enter() {
 		return storage.ErrClosed
 	}
-	defer b.views.Done()
+	defer b.gate.Leave()
 	defer b.readable(&err)
 	txn := b.db.NewTransaction(false)
 	defer txn.Discard()
 	return fn(tx{rows: snapshot{txn}})
 }
 
-func (b *Backend) beginView() bool {
-	b.life.Lock()
-	defer b.life.Unlock()
-	if b.isClosed() {
-		return false
-	}
-	b.views.Add(1)
-	return true
-}
-
-func (b *Backend) isClosed() bool {
-	select {
-	case <-b.closed:
-		return true
-	default:
-		return false
-	}
+// Watch calls fn with changed keys below prefix until ctx ends. One process holds
+// the folder, so what it commits is all that changes.
+func (b *Backend) Watch(ctx context.Context, prefix []byte, ready func(), fn func(keys [][]byte)) error {
+	return b.watchers.Watch(ctx, prefix, ready, fn)
 }
 
 // Sweep deletes expired items in the order of their expiry, in commits that are

@@ -1,18 +1,15 @@
 package badger
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
-	"strconv"
 	"sync/atomic"
 
 	badger "github.com/dgraph-io/badger/v4"
 
 	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/engine"
 )
 
 // maxFold is how many Updates share one commit at most.
@@ -42,7 +39,7 @@ func (b *Backend) update(ctx context.Context, fn func(tx) error) error {
 	}
 	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
 	select {
-	case <-b.closed:
+	case <-b.gate.Closed():
 		return storage.ErrClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -81,7 +78,7 @@ func (b *Backend) commitLoop() {
 		if first == nil {
 			select {
 			case first = <-b.jobs:
-			case <-b.closed:
+			case <-b.gate.Closed():
 				select { // what was queued before Close is still served
 				case first = <-b.jobs:
 				default:
@@ -150,7 +147,7 @@ func (b *Backend) commit(first *job) (held *job) {
 	}
 	switch {
 	case err == nil:
-		b.watchers.tell(batch.changed())
+		b.watchers.Tell(batch.changed())
 	case errors.Is(err, badger.ErrTxnTooBig): // refused before it was written
 		finish(waiting, fmt.Errorf("committing transaction: %w", storage.ErrTooLarge))
 		return held
@@ -184,13 +181,8 @@ func (b *Backend) next(have int) *job {
 	return nil
 }
 
-// run calls the closure; a panic in it becomes the error of its caller.
-func (b *Backend) run(j *job, own *overlay) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("updating store: panic in a closure: %v\n%s", p, debug.Stack())
-		}
-	}()
+// run calls the closure.
+func (b *Backend) run(j *job, own *overlay) error {
 	if b.broken.Load() {
 		return fmt.Errorf("updating store: a commit has failed, the store must be opened again: %w", storage.ErrClosed)
 	}
@@ -198,7 +190,7 @@ func (b *Backend) run(j *job, own *overlay) (err error) {
 		return context.Cause(j.ctx)
 	}
 	t := tx{rows: own, own: own, room: b.room}
-	if err := j.fn(t); err != nil {
+	if err := engine.Run(func() error { return j.fn(t) }); err != nil {
 		return err
 	}
 	return t.fits() // also if the closure swallowed it
@@ -221,18 +213,6 @@ var _ storage.Backend = (*Backend)(nil)
 // error instead of a wait for itself.
 type atomicID struct{ id atomic.Uint64 }
 
-func (a *atomicID) set() { a.id.Store(goroutine()) }
+func (a *atomicID) set() { a.id.Store(engine.Goroutine()) }
 
-func (a *atomicID) isCurrent() bool { return a.id.Load() == goroutine() }
-
-// goroutine returns the number in the first line of the stack, "goroutine 7 [".
-// It takes about a microsecond, a synced commit some hundreds.
-func goroutine() uint64 {
-	var buf [32]byte
-	s := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
-	if i := bytes.IndexByte(s, ' '); i > 0 {
-		s = s[:i]
-	}
-	n, _ := strconv.ParseUint(string(s), 10, 64)
-	return n
-}
+func (a *atomicID) isCurrent() bool { return a.id.Load() == engine.Goroutine() }

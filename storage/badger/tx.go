@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/engine"
 )
 
 // Rows on disk: data rows are 'd' + key with the value behind 8 bytes of expiry
@@ -32,32 +32,15 @@ func splitExpiryKey(row string) (at int64, key []byte) {
 	return int64(binary.BigEndian.Uint64([]byte(row[1:9]))), []byte(row[9:])
 }
 
-// nano is the instant as it is stored: 0 for never, else at least 1.
-func nano(t time.Time) int64 {
-	switch {
-	case t.IsZero():
-		return 0
-	case t.Year() >= 2262: // beyond int64 nanoseconds
-		return math.MaxInt64
-	case t.Year() < 1970:
-		return 1
-	}
-	return max(t.UnixNano(), 1)
-}
-
 func encode(it storage.Item) []byte {
-	return append(binary.BigEndian.AppendUint64(make([]byte, 0, len(it.Value)+8), uint64(nano(it.Expires))), it.Value...)
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, len(it.Value)+8), uint64(engine.Nano(it.Expires))), it.Value...)
 }
 
 func decode(key, raw []byte) (storage.Item, error) {
 	if len(raw) < 8 {
 		return storage.Item{}, errors.New("reading item: row is too short")
 	}
-	it := storage.Item{Key: key, Value: raw[8:]}
-	if at := int64(binary.BigEndian.Uint64(raw)); at != 0 {
-		it.Expires = time.Unix(0, at).UTC()
-	}
-	return it, nil
+	return storage.Item{Key: key, Value: raw[8:], Expires: engine.Instant(int64(binary.BigEndian.Uint64(raw)))}, nil
 }
 
 // tx is the transaction that a closure sees.
@@ -81,7 +64,7 @@ func (t tx) Put(it storage.Item) error {
 	}
 	t.own.set(dataKey(it.Key), encode(it))
 	if !it.Expires.IsZero() {
-		t.own.set(expiryKey(nano(it.Expires), it.Key), []byte{})
+		t.own.set(expiryKey(engine.Nano(it.Expires), it.Key), []byte{})
 	}
 	return t.fits()
 }
@@ -130,7 +113,7 @@ func (t tx) Scan(prefix, after []byte, limit int) ([]storage.Item, error) {
 func (t tx) sweep(before time.Time, limit int) (swept int, more bool, err error) {
 	var rows []string
 	err = t.rows.walk(string(expiryRow), "", func(row string, _ []byte) bool {
-		if at, _ := splitExpiryKey(row); at >= nano(before) {
+		if at, _ := splitExpiryKey(row); at >= engine.Nano(before) {
 			return false
 		}
 		rows = append(rows, row)
@@ -146,7 +129,7 @@ func (t tx) sweep(before time.Time, limit int) (swept int, more bool, err error)
 		case errors.Is(err, storage.ErrNotFound):
 		case err != nil:
 			return 0, false, err
-		case nano(it.Expires) == at:
+		case engine.Nano(it.Expires) == at:
 			if err := t.Delete(key); err != nil {
 				return 0, false, err
 			}

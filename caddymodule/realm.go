@@ -114,6 +114,12 @@ func (c *Client) declare(id string) (provider.DeclaredClient, error) {
 		DefaultScopes: c.DefaultScopes, OptionalScopes: c.OptionalScopes, SigningAlgorithm: c.SigningAlgorithm,
 		RevokeRefreshToken: c.RevokeRefreshToken, RefreshTokenMaxReuse: c.RefreshTokenMaxReuse,
 	}}
+	if c.RequirePKCE == nil && !c.Public {
+		d.Unset = append(d.Unset, "require_pkce")
+	}
+	if c.FullScope == nil {
+		d.Unset = append(d.Unset, "full_scope")
+	}
 	if c.JWKS != "" {
 		d.JWKS = new(jose.JSONWebKeySet)
 		if err := json.Unmarshal([]byte(c.JWKS), d.JWKS); err != nil || len(d.JWKS.Keys) == 0 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/declared"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/user"
@@ -43,6 +44,9 @@ type DeclaredUser struct {
 type DeclaredClient struct {
 	client.Client
 	Secret string
+	// Unset names fields, by their JSON, that the declaration does not set
+	// although they have a value: a new client's.
+	Unset []string
 }
 
 // Validate reports the first thing that cannot work, before anything is written.
@@ -106,7 +110,7 @@ func (p *Provider) Declare(ctx context.Context, d Declaration) error {
 	if err != nil {
 		return fmt.Errorf("declaring realm %s: %w", p.config.Realm, err)
 	}
-	ids := make([]string, len(d.Users)+len(d.Clients))
+	ids := make([]string, len(d.Users)+len(d.Clients)+len(builtin))
 	for i := range ids {
 		ids[i] = oidc.NewID(p.config.Random)
 	}
@@ -126,7 +130,7 @@ func (p *Provider) Declare(ctx context.Context, d Declaration) error {
 				return fmt.Errorf("client %s: %w", c.ClientID, err)
 			}
 		}
-		return nil
+		return p.ensureClients(tx, settings, ids[len(d.Users)+len(d.Clients):], now)
 	})
 	if err != nil {
 		return fmt.Errorf("declaring realm %s: %w", p.config.Realm, err)
@@ -174,15 +178,19 @@ func (p *Provider) hash(ctx context.Context, d Declaration) ([]string, error) {
 }
 
 func (p *Provider) declareRealm(tx storage.Tx, d Declaration) (realm.Settings, error) {
-	s := d.Settings
-	s.Managed, s.Enabled = true, true
-	have, err := realm.Table.Get(tx, s.Name, s.Name)
-	switch {
-	case err == nil:
-		s.NotBefore, s.Enabled = have.NotBefore, have.Enabled
-	case !errors.Is(err, storage.ErrNotFound):
-		return s, err
+	base := realm.Settings{Name: d.Settings.Name, Enabled: true}
+	have, err := realm.Table.Get(tx, base.Name, base.Name)
+	if errors.Is(err, storage.ErrNotFound) {
+		have, err = &base, nil
 	}
+	if err != nil {
+		return base, err
+	}
+	s, err := declared.Merge(*have, base, d.Settings, "enabled", "not_before")
+	if err != nil {
+		return base, err
+	}
+	s.Managed = true
 	if err := realm.Table.Put(tx, s.Name, s.Name, &s); err != nil {
 		return s, err
 	}
@@ -194,27 +202,55 @@ func (p *Provider) declareRealm(tx storage.Tx, d Declaration) (realm.Settings, e
 		names = append(names, u.Roles...)
 	}
 	for _, r := range d.Roles {
-		if err := user.Roles.Put(tx, s.Name, r.Name, &r); err != nil {
-			return s, err
+		if err := p.declareRole(tx, r); err != nil {
+			return s, fmt.Errorf("role %s: %w", r.Name, err)
 		}
 		names = append(names, r.Composites...)
 	}
 	return s.Resolve(), user.EnsureRoles(tx, s, names...)
 }
 
-func (p *Provider) declareUser(tx storage.Tx, d DeclaredUser, hash, id string, now time.Time) error {
-	u, err := byName(tx, p.config.Realm, d.Username)
+func (p *Provider) declareRole(tx storage.Tx, d user.Role) error {
+	base := user.NewRole(p.config.Realm, d.Name)
+	have, err := user.Roles.Get(tx, p.config.Realm, d.Name)
+	if errors.Is(err, storage.ErrNotFound) {
+		have, err = base, nil
+	}
 	if err != nil {
 		return err
 	}
-	if u == nil {
-		u = &user.User{ID: id, Username: d.Username, Enabled: true, CreatedAt: now}
+	r, err := declared.Merge(*have, *base, d, "id")
+	if err != nil {
+		return err
+	}
+	r.ID = base.ID
+	return user.Roles.Put(tx, p.config.Realm, r.Name, &r)
+}
+
+// userState is what of a user no declaration sets by its fields: state, and what
+// is declared in ways of its own.
+var userState = []string{
+	"id", "enabled", "password_hash", "roles", "default_roles", "not_before", "created_at",
+}
+
+func (p *Provider) declareUser(tx storage.Tx, d DeclaredUser, hash, id string, now time.Time) error {
+	base := user.User{ID: id, Username: d.Username, Enabled: true, CreatedAt: now}
+	have, err := byName(tx, p.config.Realm, d.Username)
+	if err != nil {
+		return err
+	}
+	if have == nil {
+		have = &base
+	}
+	u, err := declared.Merge(*have, base, user.User{
+		Username: d.Username, Email: d.Email, EmailVerified: d.Email != "", FirstName: d.FirstName, LastName: d.LastName, Groups: d.Groups,
+	}, userState...)
+	if err != nil {
+		return err
 	}
 	if u.Undeclared { // it left the declaration and comes back
 		u.Undeclared, u.Enabled = false, true
 	}
-	u.Email, u.EmailVerified = d.Email, d.Email != ""
-	u.FirstName, u.LastName, u.Groups = d.FirstName, d.LastName, d.Groups
 	roles := slices.Clone(d.Roles)
 	if d.Admin {
 		roles = append(roles, user.RoleRealmAdmin)
@@ -227,65 +263,104 @@ func (p *Provider) declareUser(tx storage.Tx, d DeclaredUser, hash, id string, n
 	if print := p.fingerprint(d); u.DeclaredPassword != print {
 		u.PasswordHash, u.DeclaredPassword = hash, print
 	}
-	u.Managed = true
-	return user.Users.Put(tx, p.config.Realm, u.ID, u)
+	u.Managed, u.Retired = true, false
+	return user.Users.Put(tx, p.config.Realm, u.ID, &u)
 }
 
+// clientState is what of a client is never declared.
+var clientState = []string{"id", "enabled", "not_before", "created_at"}
+
 func (p *Provider) declareClient(tx storage.Tx, s realm.Settings, d DeclaredClient, id string, now time.Time) error {
-	c := d.Client
-	c.ID, c.CreatedAt, c.Enabled, c.NotBefore, c.Managed, c.Undeclared = id, now, true, 0, true, false
-	c.SecretHash = nil
+	d.SecretHash = nil
 	if d.Secret != "" {
-		c.SecretHash = client.HashSecret(p.secretKey(), d.Secret)
+		d.SecretHash = client.HashSecret(p.secretKey(), d.Secret)
 	}
+	base := client.New(s, id, d.ClientID, now)
 	have, err := client.ByName(tx, p.config.Realm, d.ClientID)
-	switch {
-	case err == nil:
-		c.ID, c.CreatedAt, c.NotBefore = have.ID, have.CreatedAt, have.NotBefore
-		c.Enabled = have.Enabled || have.Undeclared
-		if c.DefaultScopes == nil {
-			c.DefaultScopes = have.DefaultScopes
-		}
-		if c.OptionalScopes == nil {
-			c.OptionalScopes = have.OptionalScopes
-		}
-	case !errors.Is(err, storage.ErrNotFound):
+	if errors.Is(err, storage.ErrNotFound) {
+		have, err = base, nil
+	}
+	if err != nil {
 		return err
 	}
-	if c.DefaultScopes == nil {
-		c.DefaultScopes = s.DefaultClientScopes
+	c, err := declared.Merge(*have, *base, d.Client, append(d.Unset, clientState...)...)
+	if err != nil {
+		return err
 	}
-	if c.OptionalScopes == nil {
-		c.OptionalScopes = s.OptionalClientScopes
-	}
+	c.Enabled = c.Enabled || c.Undeclared
+	c.Managed, c.Undeclared, c.Retired = true, false, false
 	return client.Clients.Put(tx, p.config.Realm, c.ID, &c)
 }
 
+// builtin clients exist on every realm, as in Keycloak: the account console, and
+// the client by which administrators' tools log in.
+var builtin = []func(*client.Client, realm.Settings){
+	func(c *client.Client, s realm.Settings) {
+		c.ClientID, c.Name = client.Account, "Account console"
+		c.Public, c.StandardFlow = true, true
+		c.BaseURL = s.Issuer() + "/account/"
+		c.RedirectURIs = []string{c.BaseURL}
+	},
+	func(c *client.Client, _ realm.Settings) {
+		c.ClientID, c.Name = client.AdminCLI, "Administration by command line"
+		c.Public, c.DirectAccessGrants = true, true
+	},
+}
+
+// ensureClients makes the built-in clients that do not exist.
+func (p *Provider) ensureClients(tx storage.Tx, s realm.Settings, ids []string, now time.Time) error {
+	for i, describe := range builtin {
+		c := client.New(s, ids[i], "", now)
+		describe(c, s)
+		_, err := client.ByName(tx, s.Name, c.ClientID)
+		if errors.Is(err, storage.ErrNotFound) {
+			err = client.Clients.Put(tx, s.Name, c.ID, c)
+		}
+		if err != nil {
+			return fmt.Errorf("client %s: %w", c.ClientID, err)
+		}
+	}
+	return nil
+}
+
 // Retire disables the users and clients that a former declaration made and this
-// one does not name. Nothing is deleted: who comes back to the declaration has
-// lost nothing. Call it once the new configuration runs.
+// one does not name, and leaves them and such roles to the administrators.
+// Nothing is deleted: who comes back to the declaration has lost nothing. Call it
+// once the new configuration runs.
 func (p *Provider) Retire(ctx context.Context, d Declaration) error {
-	keepUsers, keepClients := map[string]bool{}, map[string]bool{}
+	keepUsers, keepClients, keepRoles := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, u := range d.Users {
 		keepUsers[strings.ToLower(u.Username)] = true
 	}
 	for _, c := range d.Clients {
 		keepClients[c.ClientID] = true
 	}
+	for _, r := range d.Roles {
+		keepRoles[r.Name] = true
+	}
 	err := each(ctx, p.config.Store, &user.Users, p.config.Realm, func(u *user.User) bool {
-		if !u.Managed || u.Undeclared || keepUsers[strings.ToLower(u.Username)] {
+		if !u.Managed || u.Retired || keepUsers[strings.ToLower(u.Username)] {
 			return false
 		}
-		u.Undeclared, u.Enabled = u.Enabled, false
+		u.Retired, u.Undeclared, u.Enabled = true, u.Undeclared || u.Enabled, false
 		return true
 	})
 	if err == nil {
 		err = each(ctx, p.config.Store, &client.Clients, p.config.Realm, func(c *client.Client) bool {
-			if !c.Managed || c.Undeclared || keepClients[c.ClientID] {
+			if !c.Managed || c.Retired || keepClients[c.ClientID] {
 				return false
 			}
-			c.Undeclared, c.Enabled = c.Enabled, false
+			c.Retired, c.Undeclared, c.Enabled = true, c.Undeclared || c.Enabled, false
 			return true
+		})
+	}
+	if err == nil {
+		err = each(ctx, p.config.Store, &user.Roles, p.config.Realm, func(r *user.Role) bool {
+			gone := len(r.Declared) > 0 && !keepRoles[r.Name]
+			if gone {
+				r.Declared = nil
+			}
+			return gone
 		})
 	}
 	if err != nil {

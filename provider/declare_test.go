@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,47 @@ func TestDeclaredClientLeavesAndComesBack(t *testing.T) {
 
 	w.reload(provider.Declaration{Users: alice, Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.Secret = "another" })}})
 	w.refresh("reports", token.refreshed()).fails(401, "invalid_client", "")
+}
+
+// What the declaration does not say is the administrators' and stays; what it
+// says wins at each start; what leaves it goes back to the default.
+func TestDeclaredFieldsAndTheRest(t *testing.T) {
+	w := newWorld(t)
+	w.settings.SSOSessionIdle = time.Minute
+	d := provider.Declaration{Settings: w.settings, Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) {
+		d.WebOrigins, d.FullScope, d.Unset = []string{"https://declared.test"}, true, []string{"full_scope"}
+	})}}
+	w.reload(d)
+	w.edit(func(s *realm.Settings) { s.SSOSessionIdle, s.SSOSessionMax, s.NotBefore = time.Hour, time.Hour, 5 })
+	w.editClient("reports", func(c *client.Client) {
+		c.WebOrigins, c.Description, c.FullScope = []string{"https://changed.test"}, "theirs", false
+	})
+	w.reload(d)
+	read := func() (s realm.Settings, c client.Client) {
+		w.edit(func(have *realm.Settings) { s = *have })
+		w.editClient("reports", func(have *client.Client) { c = *have })
+		return s, c
+	}
+	s, c := read()
+	if s.SSOSessionIdle != time.Minute || s.SSOSessionMax != time.Hour || s.NotBefore != 5 {
+		t.Errorf("settings %+v", s)
+	}
+	if len(c.WebOrigins) != 1 || c.WebOrigins[0] != "https://declared.test" || c.Description != "theirs" || c.FullScope {
+		t.Errorf("client %+v", c)
+	}
+	if !slices.Contains(c.ReadOnly(), "web_origins") || slices.Contains(c.ReadOnly(), "full_scope") || slices.Contains(c.ReadOnly(), "description") {
+		t.Errorf("read-only %v", c.ReadOnly())
+	}
+
+	d.Settings.SSOSessionIdle, d.Clients[0].WebOrigins = 0, nil
+	w.reload(d)
+	if s, c := read(); s.SSOSessionIdle != 0 || s.SSOSessionMax != time.Hour || c.WebOrigins != nil {
+		t.Errorf("after it left the declaration: %v, %v", s.SSOSessionIdle, c.WebOrigins)
+	}
+	w.reload(provider.Declaration{Settings: d.Settings})
+	if _, c := read(); len(c.ReadOnly()) != 0 || c.Enabled {
+		t.Errorf("a client that left: read-only %v", c.ReadOnly())
+	}
 }
 
 func TestDeclarationIsJudgedBeforeItIsWritten(t *testing.T) {

@@ -26,8 +26,9 @@ var mayImport = map[string][]string{
 	"storage/seal":        {"storage"},
 	"storage/storagetest": {"storage", "storage/badger", "storage/seal"},
 
-	"provider/oidc":  nil,
-	"provider/event": nil,
+	"provider/oidc":     nil,
+	"provider/event":    nil,
+	"provider/declared": nil,
 
 	"provider/realm":    {"storage"},
 	"provider/keys":     {"storage", "provider/oidc"},

@@ -5,6 +5,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -30,7 +32,7 @@ type Client struct {
 	WebOrigins             []string `json:"web_origins,omitempty"` // "+": the origins of the redirect URIs
 	BackchannelLogoutURI   string   `json:"backchannel_logout_uri,omitempty"`
 
-	StandardFlow       bool `json:"standard_flow"` // authorization code
+	StandardFlow       bool `json:"standard_flow,omitempty"` // authorization code
 	DirectAccessGrants bool `json:"direct_access_grants,omitempty"`
 	ServiceAccount     bool `json:"service_account,omitempty"`
 	DeviceGrant        bool `json:"device_grant,omitempty"` // RFC 8628
@@ -64,14 +66,43 @@ type Client struct {
 	// milliseconds; 0: off.
 	NotBefore int64     `json:"not_before,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
-	Managed   bool      `json:"managed,omitempty"` // declared by configuration
-	// Undeclared: enabled until it left the configuration, which disabled it.
+	Managed   bool      `json:"managed,omitempty"`  // declared by configuration
+	Declared  []string  `json:"declared,omitempty"` // fields that it declares, read-only elsewhere
+	// Retired: it left the configuration, which disabled it; Undeclared if it had
+	// been enabled until then.
+	Retired    bool `json:"retired,omitempty"`
 	Undeclared bool `json:"undeclared,omitempty"`
+}
+
+// ReadOnly names the fields, by their JSON, that the configuration declares now:
+// the next start would undo any other change of them.
+func (c *Client) ReadOnly() []string {
+	if c.Retired {
+		return nil
+	}
+	return c.Declared
+}
+
+// Built-in clients of every realm, by client_id.
+const (
+	Account  = "account"   // the account console
+	AdminCLI = "admin-cli" // administrators' tools
+)
+
+// New makes the record of a client as every new one begins, not yet written:
+// enabled, PKCE required, the full scope and the realm's client scopes.
+func New(s realm.Settings, id, clientID string, now time.Time) *Client {
+	s = s.Resolve()
+	return &Client{
+		ID: id, ClientID: clientID, Enabled: true, RequirePKCE: true, FullScope: true,
+		DefaultScopes: s.DefaultClientScopes, OptionalScopes: s.OptionalClientScopes, CreatedAt: now.UTC(),
+	}
 }
 
 // Scope is a client scope: a name that a client may be given and a request may
 // ask for.
 type Scope struct {
+	ID          string `json:"id"`
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
 	// ConsentText is shown on the consent page; "" keeps the scope off it.
@@ -90,5 +121,20 @@ var Clients = storage.Table[Client]{
 	},
 }
 
-// Scopes of a realm by name.
-var Scopes = storage.Table[Scope]{Name: "client_scope"}
+// NewScope makes the record of a client scope of a realm, not yet written.
+func NewScope(realm, name string) *Scope {
+	return &Scope{ID: oidc.NamedID("client scope", realm, name), Name: name}
+}
+
+// Scopes of a realm by name; the unique index "id" finds one by its ID.
+var Scopes = storage.Table[Scope]{
+	Name: "client_scope",
+	Indexes: map[string]storage.Index[Scope]{
+		"id": {Unique: true, Values: func(s *Scope) []string {
+			if s.ID == "" {
+				return nil
+			}
+			return []string{s.ID}
+		}},
+	},
+}

@@ -25,13 +25,30 @@ var builtin = []Scope{
 // EnsureScopes gives a realm that has no client scope yet the built-in ones. A
 // realm that has some keeps what its administrators made of them.
 func EnsureScopes(tx storage.Tx, realm string) error {
-	have, err := Scopes.List(tx, realm, "", 1)
-	if err != nil || len(have) > 0 {
+	have, err := ScopeSet(tx, realm)
+	if err != nil {
 		return err
 	}
-	for _, s := range builtin {
+	put := func(s Scope) error {
+		s.ID = NewScope(realm, s.Name).ID
 		if err := Scopes.Put(tx, realm, s.Name, &s); err != nil {
 			return fmt.Errorf("writing client scope %s: %w", s.Name, err)
+		}
+		return nil
+	}
+	for _, s := range have {
+		if s.ID == "" { // of a version without ids
+			if err := put(*s); err != nil {
+				return err
+			}
+		}
+	}
+	if len(have) > 0 {
+		return nil
+	}
+	for _, s := range builtin {
+		if err := put(s); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -86,4 +87,11 @@ func NewID(random io.Reader) string {
 		panic(fmt.Sprintf("reading random bytes: %v", err))
 	}
 	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// NamedID returns an id of the same form for a thing that has a name, such as a
+// role of a realm: the same at every start and on every node. It is no secret.
+func NamedID(kind, realm, name string) string {
+	sum := sha256.Sum256([]byte(kind + "\x00" + realm + "\x00" + name))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }

@@ -18,9 +18,13 @@ const RoleRealmAdmin = "realm-admin"
 func EnsureRoles(tx storage.Tx, s realm.Settings, more ...string) error {
 	names := append([]string{oidc.RoleOfflineAccess, RoleRealmAdmin}, s.Resolve().DefaultRoles...)
 	for _, name := range append(names, more...) {
-		_, err := Roles.Get(tx, s.Name, name)
-		if errors.Is(err, storage.ErrNotFound) {
-			err = Roles.Put(tx, s.Name, name, &Role{Name: name})
+		r, err := Roles.Get(tx, s.Name, name)
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
+			err = Roles.Put(tx, s.Name, name, NewRole(s.Name, name))
+		case err == nil && r.ID == "": // of a version without ids
+			r.ID = NewRole(s.Name, name).ID
+			err = Roles.Put(tx, s.Name, name, r)
 		}
 		if err != nil {
 			return fmt.Errorf("writing role %s: %w", name, err)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -27,21 +28,40 @@ type User struct {
 	// milliseconds; 0: off.
 	NotBefore int64     `json:"not_before,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
-	Managed   bool      `json:"managed,omitempty"` // declared by configuration
+	Managed   bool      `json:"managed,omitempty"`  // declared by configuration
+	Declared  []string  `json:"declared,omitempty"` // fields that it declares, read-only elsewhere
 	// DeclaredPassword fingerprints the declaration that last set the password,
 	// so that it is set again only when the declaration changes.
 	DeclaredPassword string `json:"declared_password,omitempty"`
 	// DeclaredRoles is the declaration that last gave roles, for the same reason.
 	DeclaredRoles string `json:"declared_roles,omitempty"`
-	// Undeclared: enabled until it left the configuration, which disabled it.
+	// Retired: it left the configuration, which disabled it; Undeclared if it had
+	// been enabled until then.
+	Retired    bool `json:"retired,omitempty"`
 	Undeclared bool `json:"undeclared,omitempty"`
+}
+
+// ReadOnly names the fields, by their JSON, that the configuration declares now:
+// the next start would undo any other change of them.
+func (u *User) ReadOnly() []string {
+	if u.Retired {
+		return nil
+	}
+	return u.Declared
 }
 
 // Role is a realm role; having it means having its composites too.
 type Role struct {
+	ID          string   `json:"id"`
 	Name        string   `json:"name"`
 	Description string   `json:"description,omitempty"`
 	Composites  []string `json:"composites,omitempty"`
+	Declared    []string `json:"declared,omitempty"` // fields that the configuration declares, read-only elsewhere
+}
+
+// NewRole makes the record of a role of a realm, not yet written.
+func NewRole(realm, name string) *Role {
+	return &Role{ID: oidc.NamedID("role", realm, name), Name: name}
 }
 
 // Users by ID; unique indexes "username" and "email" (lower case), index
@@ -65,5 +85,15 @@ var Users = storage.Table[User]{
 	},
 }
 
-// Roles of a realm by name.
-var Roles = storage.Table[Role]{Name: "role"}
+// Roles of a realm by name; the unique index "id" finds one by its ID.
+var Roles = storage.Table[Role]{
+	Name: "role",
+	Indexes: map[string]storage.Index[Role]{
+		"id": {Unique: true, Values: func(r *Role) []string {
+			if r.ID == "" {
+				return nil
+			}
+			return []string{r.ID}
+		}},
+	},
+}

@@ -1,0 +1,101 @@
+package declared
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// list is the JSON name of the field that holds the names.
+const list = "declared"
+
+// Merge puts the fields that a declaration sets over those of the record that
+// is stored; for a new one that is base, what a record is without any
+// declaration. A field is set unless its JSON is absent or null, so a switch
+// that the declaration leaves off is not. What was declared before and is not
+// any more goes back to what base has. Fields named as free are never declared:
+// they stay as stored.
+func Merge[T any](have, base, declaration T, free ...string) (T, error) {
+	var out T
+	merged, err := fields(&have)
+	if err != nil {
+		return out, err
+	}
+	initial, err := fields(&base)
+	if err != nil {
+		return out, err
+	}
+	set, err := fields(&declaration)
+	if err != nil {
+		return out, err
+	}
+	var names []string
+	if before, ok := merged[list]; ok {
+		if err := json.Unmarshal(before, &names); err != nil {
+			return out, fmt.Errorf("reading declared fields: %w", err)
+		}
+	}
+	for _, name := range names {
+		delete(merged, name)
+		if v, ok := initial[name]; ok {
+			merged[name] = v
+		}
+	}
+	for _, name := range append(free, list) {
+		delete(set, name)
+	}
+	maps.Copy(merged, set)
+	if merged[list], err = json.Marshal(slices.Sorted(maps.Keys(set))); err != nil {
+		return out, fmt.Errorf("writing declared fields: %w", err)
+	}
+	raw, err := json.Marshal(merged)
+	if err == nil {
+		err = json.Unmarshal(raw, &out)
+	}
+	if err != nil {
+		return out, fmt.Errorf("merging a declaration: %w", err)
+	}
+	return out, nil
+}
+
+// Changed returns the names of the declared fields in which two versions of a
+// record differ.
+func Changed[T any](before, after *T, names []string) ([]string, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	a, err := fields(before)
+	if err != nil {
+		return nil, err
+	}
+	b, err := fields(after)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range names {
+		if !bytes.Equal(a[name], b[name]) {
+			out = append(out, name)
+		}
+	}
+	return out, nil
+}
+
+// fields of a record by their JSON names, without those that are null.
+func fields[T any](v *T) (map[string]json.RawMessage, error) {
+	out := map[string]json.RawMessage{}
+	if v == nil {
+		return out, nil
+	}
+	raw, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(raw, &out)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading fields of a record: %w", err)
+	}
+	maps.DeleteFunc(out, func(_ string, v json.RawMessage) bool { return string(v) == "null" })
+	return out, nil
+}

@@ -109,8 +109,8 @@ type record struct {
 	// Replaced tokens of a local realm are still to be revoked there.
 	Replaced []string `json:"replaced,omitempty"`
 
-	Lease  lease   `json:"lease,omitzero"`
-	Intent *intent `json:"intent,omitempty"`
+	Lease  storage.Lease `json:"lease,omitzero"` // of the node that works on the grant
+	Intent *intent       `json:"intent,omitempty"`
 
 	SuspendedAt time.Time `json:"suspended_at,omitzero"`
 	ProbedAt    time.Time `json:"probed_at,omitzero"` // last refusal while suspended; zero: try at once
@@ -130,13 +130,6 @@ type access struct {
 	Token     string    `json:"token"`
 	IssuedAt  time.Time `json:"issued_at"`
 	ExpiresAt time.Time `json:"expires_at"`
-}
-
-// lease says which node works on the grant. Fence grows with each taking.
-type lease struct {
-	Holder string    `json:"holder,omitempty"`
-	Fence  uint64    `json:"fence,omitempty"`
-	Until  time.Time `json:"until,omitzero"`
 }
 
 // intent is the promise to send one refresh token with one Idempotency-Key,

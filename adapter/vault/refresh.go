@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/nightlatch/nightlatch/storage"
 )
 
 // The refresh protocol (docs/decisions/0008), in steps that may each be the last one
@@ -50,9 +52,9 @@ func (v *Vault) fly(ctx context.Context, g *Grant, a Ask) (Token, error) {
 		switch {
 		case errors.Is(err, errMoved):
 			n++
-		case errors.Is(err, errLeased):
-			if err := pause(ctx, leasePoll); err != nil {
-				return Token{}, transient(errLeased)
+		case errors.Is(err, storage.ErrHeld):
+			if pause(ctx, leasePoll) != nil {
+				return Token{}, transient(err)
 			}
 		default:
 			return t, err
@@ -118,10 +120,10 @@ func (v *Vault) begin(ctx context.Context, id string, a Ask) (*record, Token, er
 		if !r.Covers(a.Scopes) {
 			return &Error{Class: ClassRequest, Code: "invalid_scope"}
 		}
-		if r.Lease.Holder != v.c.Node && r.Lease.Until.After(now) {
-			return errLeased
+		if !r.Lease.Free(v.c.Node, now) {
+			return storage.ErrHeld
 		}
-		r.Lease = lease{Holder: v.c.Node, Fence: r.Lease.Fence + 1, Until: now.Add(leaseFor)}
+		r.Lease = r.Lease.Take(v.c.Node, now, leaseFor)
 		if sent := hash(r.RefreshToken); r.Intent == nil || r.Intent.TokenHash != sent {
 			r.Intent = &intent{TokenHash: sent, Key: key, At: now}
 		}
@@ -227,7 +229,7 @@ func (v *Vault) release(ctx context.Context, began *record) {
 	}
 	_, err := v.change(ctx, began.ID, func(r *record) error {
 		if r.Lease.Fence == began.Lease.Fence {
-			r.Lease.Until = time.Time{}
+			r.Lease = r.Lease.Release()
 		}
 		return nil
 	})

@@ -28,9 +28,6 @@ type Login struct {
 	IdleExpiresIn, RefreshExpiresIn time.Duration
 }
 
-// errLeased: another node works on the grant.
-var errLeased = errors.New("grant is leased to another node")
-
 // leasePoll is the real time between two looks at another node's lease.
 const leasePoll = 250 * time.Millisecond
 
@@ -79,15 +76,15 @@ func (v *Vault) saved(ctx context.Context, p *Provider, l Login, newID string) (
 				r = &record{handout: handout{Grant: Grant{ID: newID}}}
 			case err != nil:
 				return err
-			case r.Lease.Holder != v.c.Node && r.Lease.Until.After(now):
-				return errLeased
+			case !r.Lease.Free(v.c.Node, now):
+				return storage.ErrHeld
 			}
 			r.login(l, p.Local, now)
 			saved = r
 			return put(r)
 		})
 		switch {
-		case errors.Is(err, errLeased):
+		case errors.Is(err, storage.ErrHeld):
 			if err := pause(ctx, leasePoll); err != nil {
 				return nil, err
 			}

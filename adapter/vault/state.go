@@ -121,7 +121,7 @@ func (r *record) refreshed(a Ask, ans answer, epoch uint64, now time.Time) {
 			}
 		}
 	}
-	r.Intent, r.Lease.Until = nil, time.Time{}
+	r.Intent, r.Lease = nil, r.Lease.Release()
 	r.State, r.Reason = Active, ""
 	r.SuspendedAt, r.ProbedAt, r.Probes = time.Time{}, time.Time{}, 0
 	r.RefreshedAt = now
@@ -167,7 +167,7 @@ func (r *record) identify(id identityClaims, complete bool) {
 // if our own realm says that it is, or if it has been refused for 30 days, else
 // suspended with its token kept.
 func (r *record) refused(code, grantStatus string, now time.Time) *Error {
-	r.Access, r.Lease.Until = nil, time.Time{}
+	r.Access, r.Lease = nil, r.Lease.Release()
 	r.Reason = code
 	if r.Local && grantStatus != "" {
 		r.Reason = grantStatus
@@ -204,7 +204,7 @@ func (r *record) dropped(reason string, now time.Time) {
 func (r *record) end(reason string) {
 	r.State, r.Reason = Ended, reason
 	r.RefreshToken, r.Access, r.Intent = "", nil, nil
-	r.Lease.Until, r.DueAt = time.Time{}, time.Time{}
+	r.Lease, r.DueAt = r.Lease.Release(), time.Time{}
 	r.Epoch++
 }
 
@@ -266,8 +266,7 @@ func (r *record) login(l Login, local bool, now time.Time) {
 	r.limits(l.IdleExpiresIn, l.RefreshExpiresIn, now)
 	r.Access = nil
 	r.Epoch++
-	r.Lease.Fence++
-	r.Lease.Until = time.Time{}
+	r.Lease = r.Lease.Take("", now, 0).Release()
 	if l.AccessToken != "" && l.AccessExpires.After(now) {
 		r.keep(access{
 			Scopes: Ask{}.normal(l.Scopes).Scopes, Granted: strings.Join(l.Scopes, " "),

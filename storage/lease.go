@@ -1,0 +1,112 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Lease is the right of one node to do something alone until a time. It is part
+// of the record that the work is about, or a record of its own (see Store.Hold).
+// Fence grows with each taking: whoever writes at the end of its work compares
+// it first, so that a node that slept through its lease changes nothing.
+type Lease struct {
+	Holder string    `json:"holder,omitempty"` // name of the node
+	Fence  uint64    `json:"fence,omitempty"`
+	Until  time.Time `json:"until,omitzero"`
+}
+
+// Free tells whether a node may take the lease: nobody else has it.
+func (l Lease) Free(node string, now time.Time) bool {
+	return l.Holder == node || !l.Until.After(now)
+}
+
+// Take is the lease after a node has taken it.
+func (l Lease) Take(node string, now time.Time, d time.Duration) Lease {
+	return Lease{Holder: node, Fence: l.Fence + 1, Until: now.Add(d)}
+}
+
+// Renew is the lease after its holder has prolonged it; the fence stays.
+func (l Lease) Renew(now time.Time, d time.Duration) Lease {
+	l.Until = now.Add(d)
+	return l
+}
+
+// Release is the lease after its holder has given it back; the fence stays.
+func (l Lease) Release() Lease {
+	l.Until = time.Time{}
+	return l
+}
+
+// ErrHeld: another node has the lease.
+var ErrHeld = errors.New("another node has the lease")
+
+func leaseKey(name string) []byte { return Key("lease", name) }
+
+// Hold takes or prolongs the lease of a piece of work that only one node does,
+// such as keeping grants alive. ErrHeld: another node has it. A holder that calls
+// again before half of d has passed writes nothing.
+func (s *Store) Hold(ctx context.Context, name, node string, d time.Duration) (Lease, error) {
+	var l Lease
+	now := s.now()
+	err := s.Update(ctx, func(tx Tx) error {
+		var err error
+		if l, err = readLease(tx, name); err != nil {
+			return err
+		}
+		mine := l.Holder == node && l.Until.After(now)
+		switch {
+		case mine && l.Until.Sub(now) > d/2:
+			return nil
+		case mine:
+			l = l.Renew(now, d)
+		case !l.Free(node, now):
+			return ErrHeld
+		default:
+			l = l.Take(node, now, d)
+		}
+		return writeLease(tx, name, l)
+	})
+	if err != nil {
+		return Lease{}, fmt.Errorf("holding lease %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// LetGo gives a lease back, so that another node need not wait for its end.
+// One that is not this node's any more is left alone.
+func (s *Store) LetGo(ctx context.Context, name, node string) error {
+	err := s.Update(ctx, func(tx Tx) error {
+		l, err := readLease(tx, name)
+		if err != nil || l.Holder != node || l.Until.IsZero() {
+			return err
+		}
+		return writeLease(tx, name, l.Release())
+	})
+	if err != nil {
+		return fmt.Errorf("releasing lease %s: %w", name, err)
+	}
+	return nil
+}
+
+func readLease(tx Tx, name string) (Lease, error) {
+	var l Lease
+	it, err := tx.Get(leaseKey(name))
+	if errors.Is(err, ErrNotFound) {
+		return l, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(it.Value, &l)
+	}
+	return l, err
+}
+
+func writeLease(tx Tx, name string, l Lease) error {
+	raw, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	return tx.Put(Item{Key: leaseKey(name), Value: raw})
+}

@@ -19,5 +19,6 @@
 // appear. An Update that returned nil is on disk.
 //
 // Engines are in storage/badger and storage/postgres; storage/storagetest is
-// the one suite for all of them; storage/seal seals what is secret.
+// the one suite for all of them; storage/seal seals what is secret,
+// storage/transfer moves all of it.
 package storage

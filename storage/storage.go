@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -39,6 +40,10 @@ const (
 type Item struct {
 	Key, Value []byte
 	Expires    time.Time
+}
+
+func (it Item) clone() Item {
+	return Item{Key: bytes.Clone(it.Key), Value: bytes.Clone(it.Value), Expires: it.Expires}
 }
 
 // Tx is the view of one transaction. Slices handed in and out belong to the

@@ -94,6 +94,52 @@ func (s *Store) Update(ctx context.Context, fn func(Tx) error) error {
 	}
 }
 
+// unknownAttempts is how often Converge runs a closure at most.
+const unknownAttempts = 5
+
+// Converge is Update for a closure that leads to the same rows however often it
+// is committed: it runs again when nobody knows whether it was.
+func (s *Store) Converge(ctx context.Context, fn func(Tx) error) error {
+	for n := 1; ; n++ {
+		err := s.Update(ctx, fn)
+		if !errors.Is(err, ErrUnknown) || n == unknownAttempts {
+			return err
+		}
+	}
+}
+
+// eachPage is how many items a View of Each reads.
+const eachPage = 256
+
+// Each calls fn with the items behind after (nil: all) in the order of their
+// keys, once each. Every page is read in a View of its own: what changes
+// meanwhile is seen or not.
+func (s *Store) Each(ctx context.Context, after []byte, fn func(Item) error) error {
+	for {
+		var page []Item
+		err := s.View(ctx, func(tx Tx) error {
+			items, err := tx.Scan(nil, after, eachPage)
+			page = page[:0]
+			for _, it := range items {
+				page = append(page, it.clone())
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, it := range page {
+			if err := fn(it); err != nil {
+				return err
+			}
+		}
+		if len(page) < eachPage {
+			return nil
+		}
+		after = page[len(page)-1].Key
+	}
+}
+
 // Watch passes the backend's changes on until ctx ends; see Backend.
 func (s *Store) Watch(ctx context.Context, prefix []byte, ready func(), fn func(keys [][]byte)) error {
 	return s.backend.Watch(ctx, prefix, ready, fn)

@@ -5,5 +5,6 @@
 // the form of an instant in a row (Nano).
 //
 // It does not own: anything that is stored, or the contract (package storage).
-// Called by storage/badger and storage/postgres alone.
+// Called by storage/badger and storage/postgres; storage/transfer sums instants up
+// as they are stored.
 package engine

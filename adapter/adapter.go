@@ -20,7 +20,6 @@ import (
 
 	"github.com/nightlatch/nightlatch/adapter/session"
 	"github.com/nightlatch/nightlatch/adapter/vault"
-	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -122,7 +121,6 @@ type RelyingParty struct {
 	secure   bool
 
 	sessionCookie string // its name
-	pages         *page.Set
 
 	metadata  metadata
 	bearers   bearers
@@ -179,9 +177,7 @@ func New(c Config) (*RelyingParty, error) {
 		}),
 	}
 	rp.sessionCookie = rp.cookieName("session")
-	var err error
-	rp.pages, err = newPages(c.Site.Host)
-	return rp, err
+	return rp, nil
 }
 
 func defaultTo(d *time.Duration, def time.Duration) {

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/nightlatch/nightlatch/page"
 )
 
 // Own serves the site's own paths below /.nightlatch/ and tells whether it did.
@@ -32,8 +30,11 @@ func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request) bool {
 		rp.userinfo(w, r)
 	case authPath:
 		rp.auth(w, r)
-	case rp.pages.StylePath:
-		page.Stylesheet(w)
+	case stylePath:
+		w.Header().Set("Content-Type", "text/css; charset=utf-8")
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(style)
 	default:
 		rp.fail(w, r, http.StatusNotFound, "not_found", "There is no such page here.")
 	}

@@ -1,13 +1,18 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/seal"
+	"github.com/nightlatch/nightlatch/storage/storagetest"
+	"github.com/nightlatch/nightlatch/storage/transfer"
 )
 
 func lend(t *testing.T, dir, key string) (*lease, bool) {
@@ -78,6 +83,38 @@ func TestSealingKey(t *testing.T) {
 	}
 	again, _ := lend(t, dir, string(own))
 	again.release()
+
+	// A reload does not change the key, and takes no configuration that the next
+	// start would refuse.
+	grown, err := l.keyset.WithNewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := grown.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := takeLease(&BadgerStore{Dir: dir}, string(raw)); err == nil || !strings.Contains(err.Error(), "stop and start") {
+		t.Errorf("one key more by a reload: %v", err)
+	}
+	for name, content := range map[string][]byte{"missing": nil, "foreign": foreign, "damaged": []byte("sesame")} {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		if content != nil {
+			if err := os.WriteFile(file, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := takeLease(&BadgerStore{Dir: dir}, ""); err == nil || !strings.Contains(err.Error(), dir) {
+			t.Errorf("a reload with the key file %s: %v", name, err)
+		}
+		if err := os.WriteFile(file, own, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, _ = lend(t, dir, "")
+	again.release()
 	l.release()
 
 	if err := os.Remove(file); err != nil {
@@ -114,5 +151,35 @@ func TestOneFolderOneStore(t *testing.T) {
 		if got := realPath(filepath.Clean(spelling)); got != want {
 			t.Errorf("%s is %s, want %s", spelling, got, want)
 		}
+	}
+}
+
+// TestStoreThatIsNotWhole: a copy that did not come to its end is not used.
+func TestStoreThatIsNotWhole(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	backend, err := (&BadgerStore{Dir: dir}).open(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := storagetest.New(t, nil)
+	if err := from.Update(t.Context(), func(tx storage.Tx) error {
+		return tx.Put(storage.Item{Key: []byte("a"), Value: []byte("b")})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	_, err = transfer.Copy(stopped, transfer.Config{
+		From: from, To: storage.New(storage.Config{Backend: backend}), What: "copy of another place",
+		Progress: func(string, int) { stop() },
+	})
+	if err := backend.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("the copy was not stopped: %v", err)
+	}
+	_, _, err = takeLease(&BadgerStore{Dir: dir}, "")
+	if !errors.Is(err, transfer.ErrUnfinished) || !strings.Contains(err.Error(), "copy of another place") || !strings.Contains(err.Error(), dir) {
+		t.Errorf("%v", err)
 	}
 }

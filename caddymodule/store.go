@@ -18,6 +18,7 @@ import (
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/badger"
 	"github.com/nightlatch/nightlatch/storage/seal"
+	"github.com/nightlatch/nightlatch/storage/transfer"
 )
 
 // engine is a guest module below "nightlatch.stores": one way to keep records.
@@ -129,24 +130,38 @@ var nodes = caddy.NewUsagePool()
 // closeWithin bounds the end of a node: refreshes under way, then the store.
 const closeWithin = 15 * time.Second
 
-// openNode opens the store and makes sure that the sealing key is its own. key
-// is the text of a sealing key, or empty: then the engine's key file is used,
-// and made if the store is empty.
-func openNode(e engine, key string) (*node, error) {
-	log := slog.New(processLog{})
-	var keyset *seal.Keyset
-	var err error
-	switch {
-	case key != "":
-		if keyset, err = seal.Parse([]byte(key)); err != nil {
+// readKey returns the keyset that a configuration names: the text of a sealing
+// key, or, if that is empty, the engine's key file. nil: there is none yet.
+func readKey(e engine, key string) (*seal.Keyset, error) {
+	if key != "" {
+		k, err := seal.Parse([]byte(key))
+		if err != nil {
 			return nil, fmt.Errorf("option key: %w", err)
 		}
-	case e.keyFile() == "":
+		return k, nil
+	}
+	if e.keyFile() == "" {
 		return nil, errors.New("option key is missing: this engine needs one; make it with `nightlatch store new-key`")
-	default:
-		if keyset, err = seal.Load(e.keyFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
+	}
+	k, err := seal.Load(e.keyFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return k, err
+}
+
+// missingKey: a store is there, and the file with its key is not.
+func missingKey(e engine) error {
+	return fmt.Errorf("the sealing key %s is missing, but the store holds records that it sealed: put the key back, or choose another folder", e.keyFile())
+}
+
+// openNode opens the store and makes sure that the sealing key is its own; an
+// engine's key file is made if the store is empty.
+func openNode(e engine, key string) (*node, error) {
+	log := slog.New(processLog{})
+	keyset, err := readKey(e, key)
+	if err != nil {
+		return nil, err
 	}
 	backend, err := e.open(log)
 	if err != nil {
@@ -162,13 +177,16 @@ func openNode(e engine, key string) (*node, error) {
 func (n *node) begin(e engine) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
+	if err := transfer.Whole(ctx, n.store); err != nil {
+		return fmt.Errorf("store %s: %w", e.key(), err)
+	}
 	if n.keyset == nil {
 		empty, err := seal.Empty(ctx, n.store)
 		if err != nil {
 			return err
 		}
 		if !empty {
-			return fmt.Errorf("the sealing key %s is missing, but the store holds records that it sealed: put the key back, or choose another folder", e.keyFile())
+			return missingKey(e)
 		}
 		if n.keyset, err = seal.Create(e.keyFile()); err != nil {
 			return err
@@ -221,17 +239,30 @@ func takeLease(e engine, key string) (l *lease, fresh bool, err error) {
 	}
 	l = &lease{node: v.(*node), key: e.key()}
 	l.refs.Store(1)
-	if loaded && key != "" {
-		keyset, err := seal.Parse([]byte(key))
-		if err == nil && keyset.Fingerprint() != l.keyset.Fingerprint() {
-			err = seal.ErrForeignKey
-		}
-		if err != nil {
+	if loaded {
+		if err := l.joins(e, key); err != nil {
 			l.release()
-			return nil, false, fmt.Errorf("option key of store %s: %w; a sealing key cannot be changed by a reload", e.key(), err)
+			return nil, false, err
 		}
 	}
 	return l, !loaded, nil
+}
+
+// joins tells why a configuration cannot share the node: the next start with it
+// would fail, or seal with another key than this process does.
+func (n *node) joins(e engine, key string) error {
+	k, err := readKey(e, key)
+	switch {
+	case err != nil:
+		return fmt.Errorf("store %s: %w", e.key(), err)
+	case k == nil:
+		return fmt.Errorf("store %s: %w", e.key(), missingKey(e))
+	case k.Fingerprint() != n.keyset.Fingerprint():
+		return fmt.Errorf("store %s: the sealing key of the new configuration is another one: %w", e.key(), seal.ErrForeignKey)
+	case !k.Same(n.keyset):
+		return fmt.Errorf("store %s: the keys in the sealing key of the new configuration (%v) are others than those in use (%v): stop and start the server, a reload does not change them", e.key(), k.Keys(), n.keyset.Keys())
+	}
+	return nil
 }
 
 // hold adds a user; false if the last one has gone.

@@ -1,11 +1,13 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 )
 
 // Index lists the records of a scope by a value.
@@ -100,6 +102,14 @@ func (t *Table[T]) Count(tx Tx, scope, index, value string) (int, error) {
 		sum += int(int64(binary.BigEndian.Uint64(it.Value)))
 	}
 	return sum, nil
+}
+
+// TableOf names the table of a stored item by its key; record is false for a row
+// of an index or a counter.
+func TableOf(key []byte) (table string, record bool) {
+	first, _, _ := bytes.Cut(key, []byte{0})
+	table = strings.TrimRight(string(first), "@!#")
+	return table, table == string(first)
 }
 
 func (t *Table[T]) indexKey(scope, index string, rest ...string) []byte {

@@ -2,8 +2,13 @@
 // browser sessions. A sealed value opens only under the storage key it was
 // sealed for, so a record cannot be moved to another user.
 //
-// It owns: the key file, the fingerprint of the key in the store, and subkeys
-// for hashing client and job secrets.
+// It owns: the key file, the note in the store of the keys that it is sealed
+// with, the exchange of a key for a new one (Rekey), and subkeys for hashing
+// client and job secrets.
+//
+// A keyset may hold several sealing keys: the newest seals, all of them open. On
+// several nodes a new key is therefore handed to all of them before any of them
+// seals with it. Subkeys are derived from a key of its own, which stays.
 //
 // It does not own: which table is sealed (its package says so), nor the place of
 // the key file (the gateway's configuration).

@@ -2,16 +2,15 @@ package seal
 
 import (
 	"bytes"
-	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"slices"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/core/cryptofmt"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/prf"
@@ -28,16 +27,25 @@ var (
 	ErrBadKey = errors.New("not a sealing key")
 )
 
-// Keyset seals and opens values and derives subkeys. It implements
+// KeyID names one sealing key of a keyset; every sealed value begins with it.
+type KeyID uint32
+
+func (id KeyID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
+
+// Keyset seals and opens values and derives subkeys. It may hold several sealing
+// keys: the newest seals, all of them open. It never changes. It implements
 // storage.Sealer.
 type Keyset struct {
-	file   file
-	aead   tink.AEAD
-	derive *prf.Set
+	file    file
+	handle  *keyset.Handle
+	newest  KeyID
+	holds   []KeyID // ascending
+	aead    tink.AEAD
+	derives *prf.Set
 }
 
-// file is the JSON form of a keyset: an AEAD keyset, which grows when it is
-// rotated, and a key for derivation, which stays.
+// file is the JSON form of a keyset: an AEAD keyset, which changes when it is
+// rekeyed, and a key for derivation, which stays.
 type file struct {
 	AEAD   json.RawMessage `json:"aead"`
 	Derive json.RawMessage `json:"derive"`
@@ -53,14 +61,11 @@ func New() (*Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making sealing key: %w", err)
 	}
-	var f file
-	if f.AEAD, err = clear(a); err != nil {
+	derive, err := clear(d)
+	if err != nil {
 		return nil, err
 	}
-	if f.Derive, err = clear(d); err != nil {
-		return nil, err
-	}
-	return open(f)
+	return assemble(a, derive)
 }
 
 // Parse reads the content of a key file. The error wraps ErrBadKey.
@@ -76,59 +81,6 @@ func Parse(raw []byte) (*Keyset, error) {
 	return k, nil
 }
 
-// Load reads a key file.
-func Load(path string) (*Keyset, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading sealing key: %w", err)
-	}
-	k, err := Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("reading sealing key %s: %w", path, err)
-	}
-	return k, nil
-}
-
-// Create makes a keyset and writes it, mode 0600 and synced, to a file that
-// does not exist yet.
-func Create(path string) (*Keyset, error) {
-	k, err := New()
-	if err != nil {
-		return nil, err
-	}
-	raw, err := k.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("writing sealing key: %w", err)
-	}
-	_, err = f.Write(append(raw, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		_ = os.Remove(path)
-		return nil, fmt.Errorf("writing sealing key: %w", err)
-	}
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		_ = dir.Sync() // the name is on disk before anything is sealed
-		_ = dir.Close()
-	}
-	return k, nil
-}
-
-// LoadOrCreate reads the key file, or makes it if there is none. Whoever calls
-// it has made sure that the store is empty, or Check will refuse.
-func LoadOrCreate(path string) (*Keyset, error) {
-	k, err := Load(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Create(path)
-	}
-	return k, err
-}
-
 // Marshal returns the content of a key file.
 func (k *Keyset) Marshal() ([]byte, error) { return json.Marshal(k.file) }
 
@@ -139,9 +91,9 @@ func (k *Keyset) Seal(key, plaintext []byte) ([]byte, error) { return k.aead.Enc
 func (k *Keyset) Open(key, sealed []byte) ([]byte, error) { return k.aead.Decrypt(sealed, key) }
 
 // Derive returns a 32 byte subkey that is the same as long as the keyset lives,
-// also when its sealing keys are rotated.
+// also when its sealing keys are replaced.
 func (k *Keyset) Derive(purpose string) []byte {
-	out, err := k.derive.ComputePrimaryPRF([]byte("nightlatch/"+purpose), 32)
+	out, err := k.derives.ComputePrimaryPRF([]byte("nightlatch/"+purpose), 32)
 	if err != nil {
 		// HKDF-SHA-256 yields up to 8160 bytes: 32 cannot fail.
 		panic(fmt.Sprintf("deriving subkey: %v", err))
@@ -149,8 +101,68 @@ func (k *Keyset) Derive(purpose string) []byte {
 	return out
 }
 
-// Fingerprint names the keyset without telling anything about it.
+// Fingerprint names the keyset without telling anything about it. It stays when
+// the sealing keys are replaced.
 func (k *Keyset) Fingerprint() string { return hex.EncodeToString(k.Derive("fingerprint")[:16]) }
+
+// Keys lists the sealing keys, ascending.
+func (k *Keyset) Keys() []KeyID { return slices.Clone(k.holds) }
+
+// Same tells whether both keysets seal and open the same.
+func (k *Keyset) Same(other *Keyset) bool {
+	return k.Fingerprint() == other.Fingerprint() && k.newest == other.newest && slices.Equal(k.holds, other.holds)
+}
+
+// WithNewKey returns the keyset with a fresh key, which seals from now on.
+func (k *Keyset) WithNewKey() (*Keyset, error) {
+	m := keyset.NewManagerFromHandle(k.handle)
+	id, err := m.Add(aead.AES256GCMKeyTemplate())
+	if err == nil {
+		err = m.SetPrimary(id)
+	}
+	return k.changed(m, err)
+}
+
+// NewestOnly returns the keyset without any key but the one that seals.
+func (k *Keyset) NewestOnly() (*Keyset, error) {
+	m := keyset.NewManagerFromHandle(k.handle)
+	var err error
+	for _, id := range k.holds {
+		if id != k.newest && err == nil {
+			err = m.Delete(uint32(id))
+		}
+	}
+	return k.changed(m, err)
+}
+
+func (k *Keyset) changed(m *keyset.Manager, err error) (*Keyset, error) {
+	var h *keyset.Handle
+	if err == nil {
+		h, err = m.Handle()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("changing keyset: %w", err)
+	}
+	return assemble(h, k.file.Derive)
+}
+
+// SealedWith tells which key sealed the value of an item; ok is false for one
+// that is not sealed. Records are JSON or begin with Tink's first byte, which no
+// JSON does.
+func SealedWith(it storage.Item) (id KeyID, ok bool) {
+	if _, record := storage.TableOf(it.Key); !record || len(it.Value) < cryptofmt.NonRawPrefixSize || it.Value[0] != cryptofmt.TinkStartByte {
+		return 0, false
+	}
+	return KeyID(binary.BigEndian.Uint32(it.Value[1:])), true
+}
+
+func assemble(a *keyset.Handle, derive json.RawMessage) (*Keyset, error) {
+	raw, err := clear(a)
+	if err != nil {
+		return nil, err
+	}
+	return open(file{AEAD: raw, Derive: derive})
+}
 
 func open(f file) (*Keyset, error) {
 	read := func(raw json.RawMessage) (*keyset.Handle, error) {
@@ -164,11 +176,15 @@ func open(f file) (*Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading derivation keyset: %w", err)
 	}
-	k := &Keyset{file: f}
+	k := &Keyset{file: f, handle: a, newest: KeyID(a.KeysetInfo().GetPrimaryKeyId())}
+	for _, info := range a.KeysetInfo().GetKeyInfo() {
+		k.holds = append(k.holds, KeyID(info.GetKeyId()))
+	}
+	slices.Sort(k.holds)
 	if k.aead, err = aead.New(a); err != nil {
 		return nil, fmt.Errorf("reading aead keyset: %w", err)
 	}
-	if k.derive, err = prf.NewPRFSet(d); err != nil {
+	if k.derives, err = prf.NewPRFSet(d); err != nil {
 		return nil, fmt.Errorf("reading derivation keyset: %w", err)
 	}
 	return k, nil
@@ -177,73 +193,9 @@ func open(f file) (*Keyset, error) {
 func clear(h *keyset.Handle) (json.RawMessage, error) {
 	var buf bytes.Buffer
 	if err := insecurecleartextkeyset.Write(h, keyset.NewJSONWriter(&buf)); err != nil {
-		return nil, fmt.Errorf("making sealing key: %w", err)
+		return nil, fmt.Errorf("writing keyset: %w", err)
 	}
 	return bytes.TrimSpace(buf.Bytes()), nil
-}
-
-// fingerprintKey is the storage key of the fingerprint.
-var fingerprintKey = storage.Key("seal", "fingerprint")
-
-// Check compares the keyset with the fingerprint in the store and writes it
-// into an empty one. ErrForeignKey: the store belongs to another key; nothing
-// was written.
-func Check(ctx context.Context, s *storage.Store, k *Keyset) error {
-	want := k.Fingerprint()
-	have := ""
-	err := s.View(ctx, func(tx storage.Tx) error {
-		var err error
-		have, err = fingerprint(tx)
-		return err
-	})
-	if err == nil && have == "" {
-		err = s.Update(ctx, func(tx storage.Tx) error {
-			var err error
-			if have, err = fingerprint(tx); err != nil || have != "" {
-				return err
-			}
-			have = want
-			return tx.Put(storage.Item{Key: fingerprintKey, Value: []byte(want)})
-		})
-	}
-	switch {
-	case err != nil:
-		return fmt.Errorf("checking sealing key: %w", err)
-	case have != want:
-		return fmt.Errorf("checking sealing key: the store has fingerprint %s, the key %s; give the key that the store was made with, or choose another store: %w", have, want, ErrForeignKey)
-	}
-	return nil
-}
-
-// Empty tells whether nothing was ever stored, so that a new key may be made.
-func Empty(ctx context.Context, s *storage.Store) (bool, error) {
-	empty := false
-	err := s.View(ctx, func(tx storage.Tx) error {
-		items, err := tx.Scan(nil, nil, 1)
-		empty = len(items) == 0
-		return err
-	})
-	return empty, err
-}
-
-// fingerprint returns "" for an empty store. A store with records but without a
-// fingerprint is not ours.
-func fingerprint(tx storage.Tx) (string, error) {
-	it, err := tx.Get(fingerprintKey)
-	if err == nil {
-		return string(it.Value), nil
-	}
-	if !errors.Is(err, storage.ErrNotFound) {
-		return "", err
-	}
-	items, err := tx.Scan(nil, nil, 1)
-	if err != nil {
-		return "", err
-	}
-	if len(items) > 0 {
-		return "none", nil
-	}
-	return "", nil
 }
 
 var _ storage.Sealer = (*Keyset)(nil)

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 # Packages that are tested under the race detector: all that do not compile
 # Caddy. integration/ builds the real binary once and drives it from outside.
-RACE := ./storage/... ./provider/... ./adapter/...
+RACE := ./storage/... ./provider/... ./adapter/... ./page
 REST := . ./caddymodule/... ./integration/...
 
 .PHONY: help build run bench check test test-deps race rest demo-clean crash

@@ -20,6 +20,7 @@ import (
 
 	"github.com/nightlatch/nightlatch/adapter/session"
 	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -121,6 +122,7 @@ type RelyingParty struct {
 	secure   bool
 
 	sessionCookie string // its name
+	pages         *page.Set
 
 	metadata  metadata
 	bearers   bearers
@@ -177,7 +179,9 @@ func New(c Config) (*RelyingParty, error) {
 		}),
 	}
 	rp.sessionCookie = rp.cookieName("session")
-	return rp, nil
+	var err error
+	rp.pages, err = newPages(c.Site.Host)
+	return rp, err
 }
 
 func defaultTo(d *time.Duration, def time.Duration) {

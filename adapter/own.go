@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/nightlatch/nightlatch/page"
 )
 
 // Own serves the site's own paths below /.nightlatch/ and tells whether it did.
@@ -30,11 +32,8 @@ func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request) bool {
 		rp.userinfo(w, r)
 	case authPath:
 		rp.auth(w, r)
-	case stylePath:
-		w.Header().Set("Content-Type", "text/css; charset=utf-8")
-		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		_, _ = w.Write(style)
+	case rp.pages.StylePath:
+		page.Stylesheet(w)
 	default:
 		rp.fail(w, r, http.StatusNotFound, "not_found", "There is no such page here.")
 	}

@@ -1,35 +1,28 @@
 package adapter
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
+	"io/fs"
 	"net/http"
 	"strings"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
 //go:embed pages
 var pageFiles embed.FS
 
-var (
-	style, _ = pageFiles.ReadFile("pages/style.css")
-	pages    = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
-	// stylePath changes with the stylesheet, which may be kept for ever.
-	stylePath = fmt.Sprintf("%sstyle.%x.css", Prefix, sha256.Sum224(style))
-)
-
-type pageData struct {
-	Title string
-	Site  string
-	Style string
-	Body  template.HTML
+func newPages(site string) (*page.Set, error) {
+	templates, err := fs.Sub(pageFiles, "pages")
+	if err != nil {
+		return nil, fmt.Errorf("reading templates: %w", err)
+	}
+	return page.New(templates, strings.TrimSuffix(Prefix, "/"), site)
 }
 
 type logoutPage struct {
@@ -47,29 +40,8 @@ type failurePage struct {
 	Logout              bool   // somebody is logged in
 }
 
-// page answers with one of our own pages. Its policy lets nothing in but the
-// stylesheet; form-action is left open because logging out ends at the provider.
 func (rp *RelyingParty) page(w http.ResponseWriter, r *http.Request, status int, name, title string, view any) {
-	var body, whole bytes.Buffer
-	err := pages.ExecuteTemplate(&body, name+".html", view)
-	if err == nil {
-		err = pages.ExecuteTemplate(&whole, "base.html", pageData{title, rp.config.Site.Host, stylePath, template.HTML(body.String())})
-	}
-	if err != nil {
-		http.Error(w, "this page could not be shown", http.StatusInternalServerError)
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(whole.Bytes())
-	}
+	rp.pages.Write(w, r, status, page.Page{Name: name, Title: title, View: view})
 }
 
 // fail answers a browser with a page and a program with JSON.

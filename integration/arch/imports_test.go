@@ -17,8 +17,8 @@ const module = "github.com/nightlatch/nightlatch/"
 // ending in "/..." is a tree. What is not listed may import nothing of ours, so
 // a new package has to be entered here, in view of its neighbours.
 //
-// Leaves ← domain ← endpoints ← provider; adapter imports storage and nothing of
-// the provider; only the gateway (caddymodule) and integration import both.
+// Leaves ← domain ← endpoints ← provider; adapter imports storage, the frame of
+// pages and nothing of the provider; only the gateway (caddymodule) and integration import both.
 var mayImport = map[string][]string{
 	"storage":             nil,
 	"storage/engine":      {"storage"},
@@ -26,6 +26,8 @@ var mayImport = map[string][]string{
 	"storage/seal":        {"storage"},
 	"storage/transfer":    {"storage", "storage/engine"},
 	"storage/storagetest": {"storage", "storage/badger", "storage/seal"},
+
+	"page": nil,
 
 	"provider/oidc":     nil,
 	"provider/event":    nil,
@@ -38,7 +40,7 @@ var mayImport = map[string][]string{
 	"provider/user":     {"storage", "provider/oidc", "provider/realm"},
 	"provider/session":  {"storage", "provider/oidc", "provider/realm", "provider/client"},
 	"provider/consent":  {"storage", "provider/oidc", "provider/client"},
-	"provider/web":      {"provider/oidc"},
+	"provider/web":      {"page", "provider/oidc"},
 	"provider/endpoint": {"storage", "provider/oidc", "provider/web"},
 
 	"provider/standing": {"storage", "provider/oidc", "provider/realm", "provider/client", "provider/user", "provider/session", "provider/token"},
@@ -59,7 +61,7 @@ var mayImport = map[string][]string{
 	"adapter/session": {"storage"},
 	"adapter/vault":   {"storage"},
 	"adapter/jobs":    {"adapter/vault"},
-	"adapter":         {"storage", "adapter/..."},
+	"adapter":         {"page", "storage", "adapter/..."},
 
 	"caddymodule": {"storage/...", "storage", "provider", "provider/...", "adapter", "adapter/..."},
 	"":            {"caddymodule"},

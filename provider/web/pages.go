@@ -1,11 +1,7 @@
 package web
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -13,19 +9,15 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/nightlatch/nightlatch/page"
 )
 
-//go:embed templates static
+//go:embed templates
 var files embed.FS
 
 // Pages renders the pages of one realm. It is safe for concurrent use.
-type Pages struct {
-	base      string // path of the realm's resources, with a trailing slash
-	realm     string // name shown on pages
-	templates map[string]*template.Template
-	static    map[string][]byte // by hashed name
-	style     string            // hashed name of the stylesheet
-}
+type Pages struct{ set *page.Set }
 
 // autoSubmit is the only script of any page. Its hash stands in the policy of
 // the page that has it.
@@ -34,80 +26,25 @@ const autoSubmit = `document.forms[0].submit()`
 // New parses the embedded templates. resources is the path below which Static
 // is served, e.g. /realms/demo/resources; realm is the name that pages show.
 func New(resources, realm string) (*Pages, error) {
-	p := &Pages{base: resources + "/", realm: realm, templates: map[string]*template.Template{}, static: map[string][]byte{}}
-	raw, err := files.ReadFile("static/style.css")
+	templates, err := fs.Sub(files, "templates")
 	if err != nil {
-		return nil, fmt.Errorf("reading stylesheet: %w", err)
+		return nil, fmt.Errorf("reading templates: %w", err)
 	}
-	sum := sha256.Sum256(raw)
-	p.style = "style." + hex.EncodeToString(sum[:6]) + ".css"
-	p.static[p.style] = raw
-	names, err := fs.Glob(files, "templates/*.html")
-	if err != nil {
-		return nil, fmt.Errorf("listing templates: %w", err)
-	}
-	for _, name := range names {
-		short := strings.TrimSuffix(strings.TrimPrefix(name, "templates/"), ".html")
-		if short == "base" {
-			continue
-		}
-		t, err := template.ParseFS(files, "templates/base.html", name)
-		if err != nil {
-			return nil, fmt.Errorf("parsing template %s: %w", short, err)
-		}
-		p.templates[short] = t
-	}
-	return p, nil
+	set, err := page.New(templates, resources, realm)
+	return &Pages{set}, err
 }
 
-// page is what every template gets.
-type page struct {
-	Title string
-	Realm string
-	Style string
-	View  any
+func (p *Pages) render(w http.ResponseWriter, r *http.Request, status int, name, title string, view any) {
+	p.set.Write(w, r, status, page.Page{Name: name, Title: title, View: view})
 }
 
-// render answers with a page. script is a script that the page's policy allows
-// by its hash, "" for none.
-//
-// There is no form-action in the policy: Chromium holds it against every
-// redirect that follows a form, and a login ends at the client's own address.
-func (p *Pages) render(w http.ResponseWriter, r *http.Request, status int, name, title, script string, view any) {
-	var buf bytes.Buffer
-	if err := p.templates[name].ExecuteTemplate(&buf, "base", page{title, p.realm, p.base + p.style, view}); err != nil {
-		http.Error(w, "this page could not be shown", http.StatusInternalServerError)
-		return
-	}
-	policy := "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
-	if script != "" {
-		sum := sha256.Sum256([]byte(script))
-		policy += "; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(buf.Bytes())
-	}
-}
-
-// Static serves the stylesheet under its hashed name, to be kept for ever.
+// Static serves the stylesheet.
 func (p *Pages) Static(w http.ResponseWriter, r *http.Request) {
-	raw, ok := p.static[strings.TrimPrefix(r.URL.Path, p.base)]
-	if !ok {
+	if r.URL.Path != p.set.StylePath {
 		p.Error(w, r, http.StatusNotFound, "not_found", "There is no such page here.", "")
 		return
 	}
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(raw)
+	page.Stylesheet(w)
 }
 
 // Login is the view of the login page.
@@ -122,7 +59,7 @@ type Login struct {
 // Login shows the login form; after a failed attempt too with 200: 401 would
 // need a challenge that browsers do not know (RFC 9110 §15.5.2).
 func (p *Pages) Login(w http.ResponseWriter, r *http.Request, v Login) {
-	p.render(w, r, http.StatusOK, "login", "Log in", "", v)
+	p.render(w, r, http.StatusOK, "login", "Log in", v)
 }
 
 // Consent is the view of the consent page.
@@ -140,7 +77,7 @@ type Consent struct {
 
 // Consent shows what an application asks for.
 func (p *Pages) Consent(w http.ResponseWriter, r *http.Request, v Consent) {
-	p.render(w, r, http.StatusOK, "consent", "Allow access", "", v)
+	p.render(w, r, http.StatusOK, "consent", "Allow access", v)
 }
 
 // Device is the view of the page for a device's code.
@@ -153,7 +90,7 @@ type Device struct {
 
 // Device asks for the code that a device shows.
 func (p *Pages) Device(w http.ResponseWriter, r *http.Request, v Device) {
-	p.render(w, r, http.StatusOK, "device", "Connect a device", "", v)
+	p.render(w, r, http.StatusOK, "device", "Connect a device", v)
 }
 
 // DeviceDone is the view of the end: whether the user let the device in.
@@ -168,7 +105,7 @@ func (p *Pages) DeviceDone(w http.ResponseWriter, r *http.Request, v DeviceDone)
 	if v.Connected {
 		title = "Device connected"
 	}
-	p.render(w, r, http.StatusOK, "devicedone", title, "", v)
+	p.render(w, r, http.StatusOK, "devicedone", title, v)
 }
 
 // Logout is the view of the logout confirmation.
@@ -182,12 +119,12 @@ type Logout struct {
 
 // Logout asks whether to log out.
 func (p *Pages) Logout(w http.ResponseWriter, r *http.Request, v Logout) {
-	p.render(w, r, http.StatusOK, "logout", "Log out", "", v)
+	p.render(w, r, http.StatusOK, "logout", "Log out", v)
 }
 
 // LoggedOut tells that nobody is logged in any more.
 func (p *Pages) LoggedOut(w http.ResponseWriter, r *http.Request) {
-	p.render(w, r, http.StatusOK, "loggedout", "Logged out", "", nil)
+	p.render(w, r, http.StatusOK, "loggedout", "Logged out", nil)
 }
 
 type failure struct{ Heading, Description, Code, ID string }
@@ -204,7 +141,7 @@ func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, code, 
 	case status >= 500:
 		heading = "Something went wrong on our side"
 	}
-	p.render(w, r, status, "error", heading, "", failure{heading, sentence(description), code, id})
+	p.render(w, r, status, "error", heading, failure{heading, sentence(description), code, id})
 }
 
 // sentence makes one of a description as errors have it. The name of a
@@ -238,5 +175,5 @@ func (p *Pages) FormPost(w http.ResponseWriter, r *http.Request, uri string, par
 		}
 	}
 	slices.SortFunc(v.Fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
-	p.render(w, r, http.StatusOK, "formpost", "One moment", autoSubmit, v)
+	p.set.Write(w, r, http.StatusOK, page.Page{Name: "formpost", Title: "One moment", View: v, Script: autoSubmit})
 }

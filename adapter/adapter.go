@@ -32,10 +32,13 @@ const (
 	loggedOutPath = Prefix + "logged-out"
 	resumePath    = Prefix + "resume"
 	userinfoPath  = Prefix + "userinfo"
-	authPath      = Prefix + "auth"
 
 	backchannelPath = Prefix + "backchannel-logout"
 )
+
+// AuthPath is where another proxy asks about a request. Where that request is
+// not known, it is what Config.Allow gets.
+const AuthPath = Prefix + "auth"
 
 // CallbackURL is the redirect URI of a site, LoggedOutURL its post logout
 // redirect URI: what has to be registered at the provider.
@@ -92,8 +95,12 @@ type Config struct {
 	// Public requests need no login. ?scope= and offline paths do not count there.
 	Public  func(*http.Request) bool
 	Offline func(*http.Request) Offline
-	// Allow judges who may come in; nil: everybody who logs in.
-	Allow func(session.Identity) bool
+	// Allow judges who may make a request; nil: everybody who logs in. It may go
+	// by the path and the method of the request, not by its body.
+	Allow func(*http.Request, session.Identity) bool
+	// Forwarded returns what a trusted proxy asks about at AuthPath, nil if the
+	// asker is not trusted or does not say. Default: nobody is trusted.
+	Forwarded func(*http.Request) (method string, uri *url.URL)
 	// OriginalURL is what the browser asked for, before rewrites. Default: r.URL.
 	OriginalURL func(*http.Request) *url.URL
 
@@ -166,6 +173,9 @@ func New(c Config) (*RelyingParty, error) {
 	}
 	if c.JobScopes == nil {
 		c.JobScopes = func() []string { return nil }
+	}
+	if c.Forwarded == nil {
+		c.Forwarded = func(*http.Request) (string, *url.URL) { return "", nil }
 	}
 	if c.OriginalURL == nil {
 		c.OriginalURL = func(r *http.Request) *url.URL { return r.URL }

@@ -30,7 +30,7 @@ func bearerToken(r *http.Request) (string, bool) {
 func (rp *RelyingParty) guardBearer(w http.ResponseWriter, r *http.Request, id *session.Identity) (*session.Identity, bool) {
 	public := rp.config.Public(r)
 	switch {
-	case rp.config.Allow == nil || rp.config.Allow(*id):
+	case rp.allowed(r, id):
 		forApp(r, !public)
 		return id, true
 	case public:

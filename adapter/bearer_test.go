@@ -165,7 +165,9 @@ func TestBearerIsVerifiedOnce(t *testing.T) {
 
 // TestBearerAllow: who may come in is judged for programs too.
 func TestBearerAllow(t *testing.T) {
-	s := newSite(t, func(c *adapter.Config) { c.Allow = func(id session.Identity) bool { return id.HasRole("editor") } })
+	s := newSite(t, func(c *adapter.Config) {
+		c.Allow = func(_ *http.Request, id session.Identity) bool { return id.HasRole("editor") }
+	})
 	if p := program(t, s, accessToken(s, nil, map[string]any{"realm_access": map[string]any{}}), "/"); p.StatusCode != 403 {
 		t.Errorf("without the role: %d", p.StatusCode)
 	}

@@ -36,7 +36,7 @@ func (rp *RelyingParty) finish(ctx context.Context, w http.ResponseWriter, r *ht
 		}
 	}
 	// Who may not come in leaves no grant behind.
-	allowed := rp.config.Allow == nil || rp.config.Allow(a.identity)
+	allowed := rp.allowed(rp.landing(ctx, r, f), &a.identity)
 	had, err := rp.grantedScopes(ctx, a.identity.Subject)
 	if err != nil {
 		return nil, err

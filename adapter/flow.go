@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -158,6 +159,16 @@ func (rp *RelyingParty) wayBack(ctx context.Context, f flow) string {
 		}
 	}
 	return rp.onSite(path)
+}
+
+// landing is the request that a flow ends with, to be judged before it comes.
+func (rp *RelyingParty) landing(ctx context.Context, r *http.Request, f flow) *http.Request {
+	to := r.Clone(r.Context())
+	if u, err := url.Parse(rp.wayBack(ctx, f)); err == nil {
+		to.URL = &url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
+		to.RequestURI = requestURI(to.URL)
+	}
+	return to
 }
 
 // onSite makes an absolute URL of this site of a path and query.

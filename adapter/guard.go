@@ -19,9 +19,14 @@ import (
 // A request of a known session costs no storage access, but on an offline path,
 // where the grant is looked up.
 func (rp *RelyingParty) Guard(w http.ResponseWriter, r *http.Request) (id *session.Identity, ok bool) {
+	return rp.guard(w, r, rp.config.OriginalURL(r))
+}
+
+// guard is Guard; original is what the browser asked for, before rewrites.
+func (rp *RelyingParty) guard(w http.ResponseWriter, r *http.Request, original *url.URL) (id *session.Identity, ok bool) {
 	raw, ok := bearerToken(r)
 	if !ok {
-		id, ok, _ = rp.guardBrowser(w, r, true)
+		id, ok, _ = rp.guardBrowser(w, r, original, true)
 		return id, ok
 	}
 	id, err := rp.verifyBearer(r.Context(), raw)
@@ -29,7 +34,7 @@ func (rp *RelyingParty) Guard(w http.ResponseWriter, r *http.Request) (id *sessi
 		return rp.guardBearer(w, r, id)
 	}
 	// The token may be the app's own, beside a session of ours.
-	id, ok, answered := rp.guardBrowser(w, r, false)
+	id, ok, answered := rp.guardBrowser(w, r, original, false)
 	if !ok && !answered {
 		rp.refuseBearer(w, r, err)
 	}
@@ -48,8 +53,8 @@ type request struct {
 
 // guardBrowser judges a request by its session. With anybody false it leaves
 // what would get 401 or a login alone: neither ok nor answered.
-func (rp *RelyingParty) guardBrowser(w http.ResponseWriter, r *http.Request, anybody bool) (id *session.Identity, ok, answered bool) {
-	q, err := rp.look(r)
+func (rp *RelyingParty) guardBrowser(w http.ResponseWriter, r *http.Request, original *url.URL, anybody bool) (id *session.Identity, ok, answered bool) {
+	q, err := rp.look(r, original)
 	if err != nil {
 		rp.unavailable(w, r, err)
 		return nobody, false, true
@@ -121,12 +126,16 @@ func identityOf(q request) *session.Identity {
 	return &id
 }
 
+func (rp *RelyingParty) allowed(r *http.Request, id *session.Identity) bool {
+	return !id.Anonymous() && (rp.config.Allow == nil || rp.config.Allow(r, *id))
+}
+
 func (f facts) wanted() bool { return f.parameter || f.offline.Required || f.offline.Optional }
 
 // look gathers what is known of a request.
-func (rp *RelyingParty) look(r *http.Request) (request, error) {
+func (rp *RelyingParty) look(r *http.Request, original *url.URL) (request, error) {
 	ctx := r.Context()
-	q := request{original: rp.config.OriginalURL(r)}
+	q := request{original: original}
 	q.navigation, q.public = navigation(r), rp.config.Public(r)
 	if !q.public {
 		// On an open path a parameter is the app's, whatever it says.
@@ -147,7 +156,7 @@ func (rp *RelyingParty) look(r *http.Request) (request, error) {
 		}
 	}
 	q.loggedIn, q.facts.refused, q.without = true, q.record.Refused, q.record.Without
-	q.allowed = rp.config.Allow == nil || rp.config.Allow(q.record.Identity)
+	q.allowed = rp.allowed(r, &q.record.Identity)
 	if !q.wanted() || !q.allowed {
 		return q, nil
 	}

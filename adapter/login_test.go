@@ -352,7 +352,7 @@ func TestAnotherSub(t *testing.T) {
 // log out.
 func TestAllow(t *testing.T) {
 	s := newSite(t, func(c *adapter.Config) {
-		c.Allow = func(id session.Identity) bool { return id.HasRole("editor") }
+		c.Allow = func(_ *http.Request, id session.Identity) bool { return id.HasRole("editor") }
 	})
 	s.op.is("sub-bob", "bob")
 	b := newBrowser(t)

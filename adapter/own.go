@@ -30,7 +30,7 @@ func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request) bool {
 		rp.resume(w, r)
 	case userinfoPath:
 		rp.userinfo(w, r)
-	case authPath:
+	case AuthPath:
 		rp.auth(w, r)
 	case rp.pages.StylePath:
 		page.Stylesheet(w)
@@ -73,43 +73,38 @@ func (rp *RelyingParty) userinfo(w http.ResponseWriter, r *http.Request) {
 }
 
 // auth is for another proxy that asks before it lets a request through: 200 with
-// Remote-User and kin, 401, 403, or for a browser the way to the login. What
-// that proxy says of the request (X-Forwarded-Uri) only tells where a browser
+// Remote-User and kin, else what the request would be answered here: 401, 403, or
+// for a browser the way to the login or a page.
+//
+// What a trusted proxy says of the request (X-Forwarded-Method, -Uri) is judged
+// like a request of this site. What anybody else says only tells where a browser
 // comes back to on this site; nothing is allowed because of it.
 func (rp *RelyingParty) auth(w http.ResponseWriter, r *http.Request) {
-	id := nobody
-	if raw, ok := bearerToken(r); ok {
-		var err error
-		if id, err = rp.verifyBearer(r.Context(), raw); err != nil {
-			rp.refuseBearer(w, r, err)
-			return
-		}
-	} else if _, record, err := rp.session(r); err != nil {
-		rp.unavailable(w, r, err)
+	asked := r.Clone(r.Context())
+	method, uri := rp.config.Forwarded(r)
+	if uri != nil {
+		asked.Method, asked.URL, asked.RequestURI = method, uri, requestURI(uri)
+	} else if claimed, err := url.ParseRequestURI(r.Header.Get("X-Forwarded-Uri")); err == nil {
+		uri = claimed
+	} else {
+		uri = &url.URL{Path: "/"}
+	}
+	if m := r.Header.Get("X-Forwarded-Method"); m != "" && m != http.MethodGet {
+		asked.Method = m // never more than a GET may
+	}
+	id, ok := rp.guard(w, asked, uri)
+	if !ok {
 		return
-	} else if record != nil {
-		id = &record.Identity
 	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	switch {
-	case !id.Anonymous() && (rp.config.Allow == nil || rp.config.Allow(*id)):
+	if !id.Anonymous() {
 		h.Set("Remote-User", id.Name)
 		h.Set("Remote-Name", id.Subject)
 		h.Set("Remote-Email", id.Email)
 		h.Set("Remote-Groups", strings.Join(id.Groups, ","))
-		w.WriteHeader(http.StatusOK)
-	case !id.Anonymous():
-		rp.answer(w, http.StatusForbidden, notAllowed)
-	case navigation(r) && (r.Header.Get("X-Forwarded-Method") == "" || r.Header.Get("X-Forwarded-Method") == http.MethodGet):
-		back := "/"
-		if u, err := url.ParseRequestURI(r.Header.Get("X-Forwarded-Uri")); err == nil {
-			back = requestURI(u)
-		}
-		rp.begin(w, r, flow{Return: back})
-	default:
-		rp.challenge(w, "", "log in first")
 	}
+	w.WriteHeader(http.StatusOK)
 }
 
 var notAllowed = map[string]string{"error": "access_denied", "error_description": "this account may not use this site"}

@@ -6,10 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/nightlatch/nightlatch/adapter"
+	"github.com/nightlatch/nightlatch/adapter/session"
 )
 
 // TestForgedIdentityHeaders: what a client says about who it is never reaches
@@ -232,6 +234,64 @@ func TestForwardAuth(t *testing.T) {
 	if p := ask(); p.StatusCode != 200 || p.Header.Get("Remote-User") != "alice" || p.Header.Get("Remote-Email") != "alice@example.com" {
 		t.Errorf("alice: %d %v", p.StatusCode, p.Header)
 	}
+}
+
+// TestForwardAuthTrusted: what a trusted proxy asks about is judged like a
+// request of this site: open paths, rules by path, background access, methods.
+func TestForwardAuthTrusted(t *testing.T) {
+	s := newSite(t, func(c *adapter.Config) {
+		c.Allow = func(r *http.Request, id session.Identity) bool { return r.URL.Path != "/admin" || id.HasRole("admin") }
+		c.Forwarded = func(r *http.Request) (string, *url.URL) {
+			u, err := url.ParseRequestURI(r.Header.Get("X-Forwarded-Uri"))
+			if err != nil {
+				return "", nil
+			}
+			return r.Header.Get("X-Forwarded-Method"), u
+		}
+	})
+	b := newBrowser(t)
+	ask := func(method, uri string, header ...string) page {
+		return b.do(http.MethodGet, s.url+"/.nightlatch/auth", nil, append([]string{"X-Forwarded-Method", method, "X-Forwarded-Uri", uri}, header...)...)
+	}
+	if p := ask("GET", "/public/x"); p.StatusCode != 200 || p.Header.Get("Remote-User") != "" {
+		t.Errorf("an open path: %d %v", p.StatusCode, p.Header)
+	}
+	if p := ask("GET", "/x"); p.StatusCode != 401 {
+		t.Errorf("nobody: %d", p.StatusCode)
+	}
+	b.follow(ask("GET", "/x?scope=mine", navigating...)).wants(t, 200, "app of alice")
+	if p := ask("POST", "/x"); p.StatusCode != 200 || p.Header.Get("Remote-User") != "alice" {
+		t.Errorf("alice: %d %v", p.StatusCode, p.Header)
+	}
+	if p := ask("GET", "/admin"); p.StatusCode != 403 || p.Header.Get("Remote-User") != "" {
+		t.Errorf("a path that is not hers: %d %v", p.StatusCode, p.Header)
+	}
+	if p := ask("POST", "/backup"); p.StatusCode != 403 || !strings.Contains(p.body, s.url+"/backup") {
+		t.Errorf("an offline path, by a form: %d %s", p.StatusCode, p.body)
+	}
+	p := ask("GET", "/backup", navigating...)
+	if to, _ := url.Parse(p.Header.Get("Location")); p.StatusCode != 303 || !strings.Contains(to.Query().Get("scope"), "offline_access") {
+		t.Errorf("an offline path: %d %s", p.StatusCode, p.Header.Get("Location"))
+	}
+	if s.reached() != 1 {
+		t.Errorf("%d requests reached the app", s.reached())
+	}
+}
+
+// TestNoGrantForAPathThatIsNotAllowed: who may come in, but not where background
+// access is wanted, leaves no grant behind.
+func TestNoGrantForAPathThatIsNotAllowed(t *testing.T) {
+	s := newSite(t, func(c *adapter.Config) {
+		c.Allow = func(r *http.Request, id session.Identity) bool {
+			return !strings.HasPrefix(r.URL.Path, "/backup") || id.HasRole("admin")
+		}
+	})
+	b := newBrowser(t)
+	b.open(s.url+"/backup/all?x=1").wants(t, 403, "alice")
+	if g := s.grants.logins(); len(g) > 0 || s.reached() > 0 {
+		t.Errorf("grants %+v, reached %d", g, s.reached())
+	}
+	b.open(s.url+"/x").wants(t, 200, "app of alice")
 }
 
 // TestCookieAttributes: on https everything ours is __Host-; what is set can be

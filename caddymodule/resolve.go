@@ -55,6 +55,12 @@ func resolveValue(repl *caddy.Replacer, v reflect.Value, path string) error {
 		for i := range v.NumField() {
 			f := v.Type().Field(i)
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.Anonymous {
+				if err := resolveValue(repl, v.Field(i), path); err != nil {
+					return err
+				}
+				continue
+			}
 			if !f.IsExported() || name == "" || name == "-" || f.Tag.Get("nightlatch") == "late" || f.Tag.Get("caddy") != "" {
 				continue
 			}

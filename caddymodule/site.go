@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,8 +56,11 @@ type Site struct {
 	OfflineOptionalRaw caddyhttp.RawMatcherSets `json:"offline_optional,omitempty" caddy:"namespace=http.matchers"`
 	// Scopes besides offline_access that ?scope= may ask for.
 	RequestScopes []string `json:"request_scopes,omitempty"`
-	// Who may pass. Default: everybody of a realm; a foreign provider needs one.
-	Allow *Allow `json:"allow,omitempty"`
+	// Who may pass. Default: everybody of a realm; a foreign provider needs an
+	// allow list.
+	Access
+	// Narrower rules for some of the requests.
+	PathAccess []*PathAccess `json:"access,omitempty"`
 	// Audiences of bearer tokens besides the site's url and client_id.
 	BearerAudience []string `json:"bearer_audience,omitempty"`
 	// Headers for the app; the client's own of these names are deleted, in every
@@ -121,25 +125,38 @@ func (s *Site) provision(ctx caddy.Context) error {
 	if err := s.loadMatchers(ctx); err != nil {
 		return err
 	}
+	s.warnOfTwins()
 	return app.addSite(s)
 }
 
 func (s *Site) loadMatchers(ctx caddy.Context) error {
-	for _, m := range []struct {
-		field string
-		to    *caddyhttp.MatcherSets
-	}{
-		{"MatchRaw", &s.match}, {"PublicRaw", &s.public}, {"OfflineRaw", &s.offline}, {"OfflineOptionalRaw", &s.offlineOptional},
+	for field, into := range map[string]*caddyhttp.MatcherSets{
+		"MatchRaw": &s.match, "PublicRaw": &s.public, "OfflineRaw": &s.offline, "OfflineOptionalRaw": &s.offlineOptional,
 	} {
-		loaded, err := ctx.LoadModule(s, m.field)
-		if err != nil {
-			return fmt.Errorf("loading matchers: %w", err)
+		if err := loadMatchers(ctx, s, field, into); err != nil {
+			return err
 		}
-		if err := m.to.FromInterface(loaded); err != nil {
-			return fmt.Errorf("loading matchers: %w", err)
+	}
+	for _, p := range s.PathAccess {
+		if err := p.provision(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// warnOfTwins tells of paths that look guarded and are not.
+func (s *Site) warnOfTwins() {
+	lists := map[string]caddyhttp.RawMatcherSets{"the matcher": s.MatchRaw, "offline": slices.Concat(s.OfflineRaw, s.OfflineOptionalRaw)}
+	for _, p := range s.PathAccess {
+		lists["access"] = append(lists["access"], p.MatchRaw...)
+	}
+	for option, sets := range lists {
+		for _, pattern := range untwinned(sets) {
+			bare := strings.TrimSuffix(pattern, "/*")
+			s.app.log.Warn("the path "+bare+" itself is left out: write "+bare+" "+pattern, "site", s.URL, "option", option)
+		}
+	}
 }
 
 // consentURI is where a person allows background access: the first offline path
@@ -232,6 +249,21 @@ func originalURL(r *http.Request) *url.URL {
 		return o.URL
 	}
 	return r.URL
+}
+
+// forwarded is what one of Caddy's trusted_proxies asks about.
+func forwarded(r *http.Request) (method string, uri *url.URL) {
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !trusted {
+		return "", nil
+	}
+	uri, err := url.ParseRequestURI(r.Header.Get("X-Forwarded-Uri"))
+	if err != nil || !strings.HasPrefix(uri.Path, "/") {
+		return "", nil
+	}
+	if method = r.Header.Get("X-Forwarded-Method"); method == "" {
+		method = http.MethodGet
+	}
+	return method, uri
 }
 
 var (

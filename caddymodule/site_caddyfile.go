@@ -27,7 +27,10 @@ func init() {
 //		offline <path or @matcher...> [{
 //			optional
 //		}]
-//		allow any | user <name...> | role <role...> | group <group...> | email <address...> | email_domain <domain...> | claim <name> <value...>
+//		allow|deny any | user <name...> | role <role...> | group <group...> | email <address...> | email_domain <domain...> | claim <name> <value...>
+//		access <path or @matcher...> {
+//			allow|deny …
+//		}
 //		bearer_audience <aud...>
 //		header_up <header> <value>
 //		session_idle <duration>
@@ -77,7 +80,23 @@ var siteOptions = options[siteBlock]{
 	"session_idle":    span(func(s *siteBlock) *Duration { return &s.SessionIdle }),
 	"session_max":     span(func(s *siteBlock) *Duration { return &s.SessionMax }),
 	"session_recheck": span(func(s *siteBlock) *Duration { return &s.SessionRecheck }),
-	"allow":           readAllow,
+	"allow":           readWho(func(s *siteBlock) **Who { return &s.Allow }),
+	"deny":            readWho(func(s *siteBlock) **Who { return &s.Deny }),
+	"access": func(d *caddyfile.Dispenser, s *siteBlock) error {
+		sets, err := s.matchers("access")
+		if err != nil {
+			return err
+		}
+		p := &PathAccess{MatchRaw: sets}
+		if err := accessOptions.read(d, "access", p); err != nil {
+			return err
+		}
+		if p.Allow == nil && p.Deny == nil {
+			return d.Err("option access: want a block with allow or deny")
+		}
+		s.PathAccess = append(s.PathAccess, p)
+		return nil
+	},
 	"public": func(d *caddyfile.Dispenser, s *siteBlock) error {
 		sets, err := s.matchers("public")
 		s.PublicRaw = append(s.PublicRaw, sets...)
@@ -154,43 +173,51 @@ func (s *siteBlock) matchers(option string) (caddyhttp.RawMatcherSets, error) {
 	return sets, nil
 }
 
-func readAllow(d *caddyfile.Dispenser, s *siteBlock) error {
-	const want = "any, user, role, group, email, email_domain or claim"
-	if !d.NextArg() {
-		return d.Err("option allow: want " + want)
-	}
-	if s.Allow == nil {
-		s.Allow = new(Allow)
-	}
-	kind := d.Val()
-	if kind == "any" {
-		s.Allow.Any = true
+var accessOptions = options[PathAccess]{
+	"allow": readWho(func(p *PathAccess) **Who { return &p.Allow }),
+	"deny":  readWho(func(p *PathAccess) **Who { return &p.Deny }),
+}
+
+// readWho reads `allow <kind> <value...>` or `deny …`; more lines add up.
+func readWho[T any](field func(*T) **Who) func(*caddyfile.Dispenser, *T) error {
+	return func(d *caddyfile.Dispenser, into *T) error {
+		const want = "any, user, role, group, email, email_domain or claim"
+		option, who := d.Val(), field(into)
+		if !d.NextArg() {
+			return d.Errf("option %s: want %s", option, want)
+		}
+		if *who == nil {
+			*who = new(Who)
+		}
+		kind, w := d.Val(), *who
+		if kind == "any" {
+			w.Any = true
+			return nil
+		}
+		claim := ""
+		if kind == "claim" {
+			if !d.NextArg() {
+				return d.Errf("option %s claim: want the claim's name and values", option)
+			}
+			claim = d.Val()
+		}
+		values := d.RemainingArgs()
+		lists := map[string]*[]string{
+			"user": &w.Users, "role": &w.Roles, "group": &w.Groups, "email": &w.Emails, "email_domain": &w.EmailDomains,
+		}
+		switch list := lists[kind]; {
+		case list == nil && kind != "claim":
+			return d.Errf("option %s: %q: want %s", option, kind, want)
+		case len(values) == 0:
+			return d.Errf("option %s %s: want at least one value", option, kind)
+		case kind == "claim":
+			if w.Claims == nil {
+				w.Claims = map[string][]string{}
+			}
+			w.Claims[claim] = append(w.Claims[claim], values...)
+		default:
+			*list = append(*list, values...)
+		}
 		return nil
 	}
-	claim := ""
-	if kind == "claim" {
-		if !d.NextArg() {
-			return d.Err("option allow claim: want the claim's name and values")
-		}
-		claim = d.Val()
-	}
-	values := d.RemainingArgs()
-	lists := map[string]*[]string{
-		"user": &s.Allow.Users, "role": &s.Allow.Roles, "group": &s.Allow.Groups,
-		"email": &s.Allow.Emails, "email_domain": &s.Allow.EmailDomains,
-	}
-	switch list := lists[kind]; {
-	case list == nil && kind != "claim":
-		return d.Errf("option allow: %q: want %s", kind, want)
-	case len(values) == 0:
-		return d.Errf("option allow %s: want at least one value", kind)
-	case kind == "claim":
-		if s.Allow.Claims == nil {
-			s.Allow.Claims = map[string][]string{}
-		}
-		s.Allow.Claims[claim] = append(s.Allow.Claims[claim], values...)
-	default:
-		*list = append(*list, values...)
-	}
-	return nil
 }

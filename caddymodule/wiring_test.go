@@ -25,32 +25,40 @@ func TestAllow(t *testing.T) {
 	unverified := alice
 	unverified.EmailVerified = false
 	for name, c := range map[string]struct {
-		rule Allow
+		who  Who
 		id   session.Identity
 		want bool
 	}{
-		"any":                     {Allow{Any: true}, alice, true},
-		"anonymous":               {Allow{Any: true}, session.Identity{}, false},
-		"empty rule":              {Allow{}, alice, false},
-		"user":                    {Allow{Users: []string{"bob", "alice"}}, alice, true},
-		"other user":              {Allow{Users: []string{"bob"}}, alice, false},
-		"sub":                     {Allow{Users: []string{"sub=1"}}, alice, true},
-		"role":                    {Allow{Roles: []string{"editor"}}, alice, true},
-		"group":                   {Allow{Groups: []string{"staff"}}, alice, true},
-		"group is not a role":     {Allow{Roles: []string{"staff"}}, alice, false},
-		"email":                   {Allow{Emails: []string{"alice@example.com"}}, alice, true},
-		"email, not verified":     {Allow{Emails: []string{"alice@example.com"}}, unverified, false},
-		"domain":                  {Allow{EmailDomains: []string{"example.com"}}, alice, true},
-		"domain, not verified":    {Allow{EmailDomains: []string{"example.com"}}, unverified, false},
-		"domain, longer":          {Allow{EmailDomains: []string{"le.com"}}, alice, false},
-		"claim":                   {Allow{Claims: map[string][]string{"department": {"hr"}}}, alice, true},
-		"claim, number":           {Allow{Claims: map[string][]string{"level": {"3"}}}, alice, true},
-		"claim, boolean":          {Allow{Claims: map[string][]string{"vip": {"true"}}}, alice, true},
-		"claim, other":            {Allow{Claims: map[string][]string{"department": {"ops"}}}, alice, false},
-		"one of several suffices": {Allow{Roles: []string{"boss"}, Groups: []string{"staff"}}, alice, true},
+		"any":                     {Who{Any: true}, alice, true},
+		"anonymous":               {Who{Any: true}, session.Identity{}, false},
+		"empty rule":              {Who{}, alice, false},
+		"user":                    {Who{Users: []string{"bob", "alice"}}, alice, true},
+		"other user":              {Who{Users: []string{"bob"}}, alice, false},
+		"sub":                     {Who{Users: []string{"sub=1"}}, alice, true},
+		"role":                    {Who{Roles: []string{"editor"}}, alice, true},
+		"group":                   {Who{Groups: []string{"staff"}}, alice, true},
+		"group is not a role":     {Who{Roles: []string{"staff"}}, alice, false},
+		"email":                   {Who{Emails: []string{"alice@example.com"}}, alice, true},
+		"email, not verified":     {Who{Emails: []string{"alice@example.com"}}, unverified, false},
+		"domain":                  {Who{EmailDomains: []string{"example.com"}}, alice, true},
+		"domain, not verified":    {Who{EmailDomains: []string{"example.com"}}, unverified, false},
+		"domain, longer":          {Who{EmailDomains: []string{"le.com"}}, alice, false},
+		"claim":                   {Who{Claims: map[string][]string{"department": {"hr"}}}, alice, true},
+		"claim, number":           {Who{Claims: map[string][]string{"level": {"3"}}}, alice, true},
+		"claim, boolean":          {Who{Claims: map[string][]string{"vip": {"true"}}}, alice, true},
+		"claim, other":            {Who{Claims: map[string][]string{"department": {"ops"}}}, alice, false},
+		"one of several suffices": {Who{Roles: []string{"boss"}, Groups: []string{"staff"}}, alice, true},
 	} {
-		if got := c.rule.permits(c.id); got != c.want {
+		if got := (Access{Allow: &c.who}).permits(c.id); got != c.want {
 			t.Errorf("%s: %v", name, got)
+		}
+		if c.id.Anonymous() {
+			continue
+		}
+		// Whoever is let in by a list is kept out by it, and an address need not be
+		// verified for that.
+		if got := (Access{Deny: &c.who}).permits(c.id); got != !(c.want || c.id.Email != "" && !c.id.EmailVerified) {
+			t.Errorf("deny %s: %v", name, got)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 )
@@ -15,7 +14,8 @@ type Index[T any] struct {
 	// Values of a record, none to leave it out.
 	Values func(*T) []string
 	// Counted keeps the number of records of each value, in shards so that one
-	// popular value is no hot spot. Count reads it without a scan.
+	// popular value is no hot spot. Count reads it without a scan, and PageBy
+	// skips whole shards.
 	Counted bool
 	// Unique makes Put fail with ErrTaken if another record has the value.
 	// Unique values are read by GetBy; they are neither listed nor counted.
@@ -25,7 +25,9 @@ type Index[T any] struct {
 // ErrTaken: a unique value belongs to another record.
 var ErrTaken = errors.New("value is taken")
 
-const counterShards = 16
+// counterShards of a value: one for each byte that an id may begin with, so that
+// the shards are in the order of the ids.
+const counterShards = 257
 
 // ListBy pages through the records with an index value, in the order of their
 // ids.
@@ -70,6 +72,64 @@ func (t *Table[T]) IDsBy(tx Tx, scope, index, value, after string, limit int) ([
 	return ids, nil
 }
 
+// PageBy is ListBy by offset: the records from the first-th on. It reads a
+// counter's shards and the index rows of one shard at most before the page,
+// however far that is; the index must be Counted.
+func (t *Table[T]) PageBy(tx Tx, scope, index, value string, first, limit int) ([]Row[T], error) {
+	shards, err := t.shards(tx, scope, index, value)
+	if err != nil {
+		return nil, err
+	}
+	prefix := t.indexKey(scope, index, value)
+	var from []byte
+	skip, passed := max(first, 0), 0
+	for passed < len(shards) && skip >= counted(shards[passed]) {
+		skip -= counted(shards[passed])
+		passed++
+	}
+	if passed == len(shards) {
+		return nil, nil
+	}
+	if passed > 0 {
+		parts, err := Parts(shards[passed].Key)
+		if err != nil {
+			return nil, err
+		}
+		// Every id of a shard is greater than the shard itself, unfinished.
+		from = t.indexKey(scope, index, value, parts[len(parts)-1])
+		from = from[:len(from)-2]
+	}
+	var rows []Row[T]
+	for len(rows) < limit {
+		want := min(4096, skip+limit-len(rows))
+		items, err := tx.Scan(prefix, from, want)
+		if err != nil {
+			return nil, err
+		}
+		for _, it := range items {
+			from = it.Key
+			if skip > 0 {
+				skip--
+				continue
+			}
+			parts, err := Parts(it.Key)
+			if err != nil {
+				return nil, err
+			}
+			id := parts[len(parts)-1]
+			v, err := t.Get(tx, scope, id)
+			if err != nil {
+				return nil, fmt.Errorf("reading %s record behind its index: %w", t.Name, err)
+			}
+			rows = append(rows, Row[T]{id, v})
+		}
+		if len(items) < want {
+			break
+		}
+	}
+	return rows, nil
+}
+
 // GetBy returns the record with a value of a unique index, or ErrNotFound.
 func (t *Table[T]) GetBy(tx Tx, scope, index, value string) (Row[T], error) {
 	if !t.Indexes[index].Unique {
@@ -90,18 +150,12 @@ func (t *Table[T]) GetBy(tx Tx, scope, index, value string) (Row[T], error) {
 // Count tells how many records have a value of a counted index. It reads the
 // counter's shards, never the records.
 func (t *Table[T]) Count(tx Tx, scope, index, value string) (int, error) {
-	if ix := t.Indexes[index]; !ix.Counted || ix.Unique {
-		return 0, fmt.Errorf("table %s does not count by %q", t.Name, index)
-	}
-	items, err := tx.Scan(Key(t.Name+"#", scope, index, value), nil, counterShards)
-	if err != nil {
-		return 0, err
-	}
+	shards, err := t.shards(tx, scope, index, value)
 	sum := 0
-	for _, it := range items {
-		sum += int(int64(binary.BigEndian.Uint64(it.Value)))
+	for _, it := range shards {
+		sum += counted(it)
 	}
-	return sum, nil
+	return sum, err
 }
 
 // TableOf names the table of a stored item by its key; record is false for a row
@@ -111,6 +165,16 @@ func TableOf(key []byte) (table string, record bool) {
 	table = strings.TrimRight(string(first), "@!#")
 	return table, table == string(first)
 }
+
+// shards of a counter, in the order of the ids that they count.
+func (t *Table[T]) shards(tx Tx, scope, index, value string) ([]Item, error) {
+	if ix := t.Indexes[index]; !ix.Counted || ix.Unique {
+		return nil, fmt.Errorf("table %s does not count by %q", t.Name, index)
+	}
+	return tx.Scan(Key(t.Name+"#", scope, index, value), nil, counterShards)
+}
+
+func counted(shard Item) int { return int(int64(binary.BigEndian.Uint64(shard.Value))) }
 
 func (t *Table[T]) indexKey(scope, index string, rest ...string) []byte {
 	return Key(append([]string{t.Name + "@", scope, index}, rest...)...)
@@ -241,9 +305,7 @@ func (t *Table[T]) unlink(tx Tx, scope, name, value, id string, ix Index[T]) err
 
 // count moves the shard of a counter that the record's id belongs to.
 func (t *Table[T]) count(tx Tx, scope, name, value, id string, by int64) error {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(id))
-	key := Key(t.Name+"#", scope, name, value, string(rune('a'+h.Sum32()%counterShards)))
+	key := Key(t.Name+"#", scope, name, value, id[:min(1, len(id))])
 	var n int64
 	switch it, err := tx.Get(key); {
 	case err == nil:

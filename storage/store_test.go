@@ -244,6 +244,9 @@ func TestCountAndListNeedTheirIndex(t *testing.T) {
 			if _, err := table.Count(tx, "demo", index, "a"); err == nil {
 				t.Errorf("counted by %s", index)
 			}
+			if _, err := table.PageBy(tx, "demo", index, "a", 0, 1); err == nil {
+				t.Errorf("paged by offset by %s", index)
+			}
 		}
 		for _, index := range []string{"unique", "none"} {
 			if _, err := table.IDsBy(tx, "demo", index, "a", "", 10); err == nil {

@@ -169,6 +169,16 @@ func checkPeople(tx storage.Tx, scope string, model map[string]person) error {
 		fail("ids of team "+v, listed, team)
 		n, err2 := people.Count(tx, scope, "team", v)
 		fail("count of team "+v, n, len(team))
+		for first := range len(team) + 2 {
+			page, err := people.PageBy(tx, scope, "team", v, first, 2)
+			bad = append(bad, err)
+			got := []string{}
+			for _, row := range page {
+				got = append(got, row.ID)
+			}
+			from := min(first, len(team))
+			fail(fmt.Sprintf("team %s from the %dth on", v, first), got, team[from:min(from+2, len(team))])
+		}
 		colour := with(func(p person) bool { return p.Colour == v && v != "" })
 		var paged []string
 		for after := ""; ; {

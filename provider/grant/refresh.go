@@ -47,7 +47,7 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 		case d.Replay:
 			out = &issue{standing: st}
 			refused = oidc.Errorf(oidc.CodeInvalidGrant, "refresh token was used before; its session is revoked").WithGrantStatus(session.ReuseDetected)
-			return session.ClientSessions.Put(tx, h.Realm, st.Session.ID, &d.Next)
+			return session.Keep(tx, h.Realm, &d.Next)
 		case d.Outcome != session.Accepted:
 			return oidc.Errorf(oidc.CodeInvalidGrant, "refresh token is not the newest one")
 		}
@@ -61,7 +61,7 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 		}
 		st.Session = &d.Next
 		if d.Write {
-			if err := session.ClientSessions.Put(tx, h.Realm, d.Next.ID, &d.Next); err != nil {
+			if err := session.Keep(tx, h.Realm, &d.Next); err != nil {
 				return err
 			}
 		}

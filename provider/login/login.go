@@ -172,7 +172,7 @@ func (h *Handler) start(r *http.Request, wait *waiting, u *user.User) (sid, cook
 		switch {
 		case same:
 			if kept, err := session.UserSessions.Get(tx, h.Realm, wait.session.ID); err == nil {
-				us.ID, us.Started = kept.ID, kept.Started
+				us.ID, us.Started, us.Clients = kept.ID, kept.Started, kept.Clients
 			} else if errors.Is(err, storage.ErrNotFound) {
 				us.ID = wait.session.ID
 			} else {

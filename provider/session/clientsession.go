@@ -47,7 +47,63 @@ func Start(tx storage.Tx, realm string, p Policy, cs ClientSession) (evicted []C
 	if err := ClientSessions.Put(tx, realm, cs.ID, &cs); err != nil {
 		return nil, fmt.Errorf("writing client session: %w", err)
 	}
+	if !cs.Offline {
+		if err := join(tx, realm, cs); err != nil {
+			return nil, fmt.Errorf("writing user session: %w", err)
+		}
+	}
 	return evicted, nil
+}
+
+// join notes a client in the user session of its online client session.
+func join(tx storage.Tx, realm string, cs ClientSession) error {
+	us, err := UserSessions.Get(tx, realm, cs.UserSession)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && slices.Contains(us.Clients, cs.Client) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	us.Clients = append(us.Clients, cs.Client)
+	return UserSessions.Put(tx, realm, us.ID, us)
+}
+
+// leave takes the client out of the user session again when the last of its
+// online client sessions has ended. Of very many it looks at some: what is left
+// in goes with the user session.
+func leave(tx storage.Tx, realm string, cs *ClientSession) error {
+	if cs.Offline || cs.UserSession == "" {
+		return nil
+	}
+	us, err := UserSessions.Get(tx, realm, cs.UserSession)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && !slices.Contains(us.Clients, cs.Client) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	rows, err := ClientSessions.ListBy(tx, realm, "user_session", us.ID, "", endBatch)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.ID != cs.ID && row.Record.Client == cs.Client {
+			return nil
+		}
+	}
+	us.Clients = slices.DeleteFunc(us.Clients, func(id string) bool { return id == cs.Client })
+	return UserSessions.Put(tx, realm, us.ID, us)
+}
+
+// Keep writes what Rotate decided about a session.
+func Keep(tx storage.Tx, realm string, cs *ClientSession) error {
+	if err := ClientSessions.Put(tx, realm, cs.ID, cs); err != nil {
+		return fmt.Errorf("writing client session: %w", err)
+	}
+	if cs.Status == Working {
+		return nil
+	}
+	return leave(tx, realm, cs)
 }
 
 // evict ends what is too much before cs comes in. The index "unused" orders by
@@ -152,10 +208,7 @@ func EndAll(tx storage.Tx, realm, user, client string, status Status, now time.T
 // but the sweeper's.
 func end(tx storage.Tx, realm string, cs *ClientSession, status Status, now time.Time) error {
 	cs.Status, cs.EndedAt = status, instant(now)
-	if err := ClientSessions.Put(tx, realm, cs.ID, cs); err != nil {
-		return fmt.Errorf("ending client session: %w", err)
-	}
-	return nil
+	return Keep(tx, realm, cs)
 }
 
 // clip bounds a User-Agent as records keep it, in whole runes.

@@ -21,6 +21,8 @@ type UserSession struct {
 	Browser    string    `json:"browser"` // User-Agent, at most 256 bytes
 	// RememberMe: the user asked for it at the login.
 	RememberMe bool `json:"remember_me,omitempty"`
+	// Clients that have an online client session in it, by client.Client.ID.
+	Clients []string `json:"clients,omitempty"`
 }
 
 // ClientSession is what a refresh token points to: one user (or service
@@ -62,12 +64,13 @@ type ClientSession struct {
 	EndedAt time.Time `json:"ended_at,omitzero"`
 }
 
-// UserSessions by sid; index "user", counted. "accessed" and "started" order by
+// UserSessions by sid; indexes "user" and "client", counted. "accessed" and "started" order by
 // the hour, for the sweeper, remembered logins apart from the others.
 var UserSessions = storage.Table[UserSession]{
 	Name: "user_session",
 	Indexes: map[string]storage.Index[UserSession]{
 		"user":     {Counted: true, Values: func(s *UserSession) []string { return []string{s.User} }},
+		"client":   {Counted: true, Values: func(s *UserSession) []string { return s.Clients }},
 		"accessed": {Values: func(s *UserSession) []string { return []string{memory(s.RememberMe) + hour(s.LastAccess)} }},
 		"started":  {Values: func(s *UserSession) []string { return []string{memory(s.RememberMe) + hour(s.Started)} }},
 	},
@@ -76,7 +79,7 @@ var UserSessions = storage.Table[UserSession]{
 // ClientSessions by ID. Indexes over those that have not ended: "offline_user",
 // "offline_client" and "offline_user_client" (user + "/" + client), counted,
 // list offline sessions; "user_session" lists the online ones of a user session
-// by sid, "online_client", counted, those of a client. The rest order by the hour: "unused" and "idle" offline sessions by
+// by sid. The rest order by the hour: "unused" and "idle" offline sessions by
 // last use, within user and client, and within client; "created" offline
 // sessions within client; "online" the online ones by creation; "ended" all
 // that have ended.
@@ -90,7 +93,6 @@ var ClientSessions = storage.Table[ClientSession]{
 		"idle":                {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.LastUsed) })},
 		"created":             {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.Created) })},
 		"user_session":        {Values: online(func(s *ClientSession) string { return s.UserSession })},
-		"online_client":       {Counted: true, Values: online(func(s *ClientSession) string { return s.Client })},
 		"online":              {Values: online(func(s *ClientSession) string { return hour(s.Created) })},
 		"ended": {Values: func(s *ClientSession) []string {
 			if s.Status == Working {

@@ -146,6 +146,9 @@ func (s *sweeper) ended() {
 }
 
 func (s *sweeper) delete(tx storage.Tx, cs *ClientSession) error {
+	if err := leave(tx, s.realm, cs); err != nil {
+		return err
+	}
 	return ClientSessions.Delete(tx, s.realm, cs.ID)
 }
 

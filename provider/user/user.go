@@ -64,8 +64,12 @@ func NewRole(realm, name string) *Role {
 	return &Role{ID: oidc.NamedID("role", realm, name), Name: name}
 }
 
+// People is the one value of the index "people".
+const People = "people"
+
 // Users by ID; unique indexes "username" and "email" (lower case), index
-// "service_account" by client.
+// "service_account" by client. Service accounts apart, "people" counts all and
+// "name" orders them by username (lower case).
 var Users = storage.Table[User]{
 	Name: "user",
 	Indexes: map[string]storage.Index[User]{
@@ -76,6 +80,8 @@ var Users = storage.Table[User]{
 			}
 			return []string{strings.ToLower(u.Email)}
 		}},
+		"people": {Counted: true, Values: person(func(*User) string { return People })},
+		"name":   {Values: person(func(u *User) string { return strings.ToLower(u.Username) })},
 		"service_account": {Values: func(u *User) []string {
 			if u.ServiceAccountOf == "" {
 				return nil
@@ -83,6 +89,15 @@ var Users = storage.Table[User]{
 			return []string{u.ServiceAccountOf}
 		}},
 	},
+}
+
+func person(value func(*User) string) func(*User) []string {
+	return func(u *User) []string {
+		if u.ServiceAccountOf != "" {
+			return nil
+		}
+		return []string{value(u)}
+	}
 }
 
 // Roles of a realm by name; the unique index "id" finds one by its ID.

@@ -32,6 +32,7 @@ const (
 	loggedOutPath = Prefix + "logged-out"
 	resumePath    = Prefix + "resume"
 	userinfoPath  = Prefix + "userinfo"
+	certsPath     = Prefix + "certs"
 
 	backchannelPath = Prefix + "backchannel-logout"
 )
@@ -88,6 +89,8 @@ type Config struct {
 	// JobScopes returns the scopes of all jobs of this provider and site.
 	JobScopes      func() []string
 	BearerAudience []string
+	// Assertion sends a signed JWT of the identity to the app (AssertionHeader).
+	Assertion bool
 	// IdentityHeaders are names that the app trusts: a client's own are deleted,
 	// in every spelling, besides those that apps are known to trust.
 	IdentityHeaders []string
@@ -131,10 +134,11 @@ type RelyingParty struct {
 	sessionCookie string // its name
 	pages         *page.Set
 
-	metadata  metadata
-	bearers   bearers
-	rechecks  singleflight.Group
-	recheckAt atomic.Int64 // Unix nanoseconds: the provider was away, ask again then
+	metadata   metadata
+	bearers    bearers
+	assertions assertions
+	rechecks   singleflight.Group
+	recheckAt  atomic.Int64 // Unix nanoseconds: the provider was away, ask again then
 }
 
 // New checks the config. It does no I/O.
@@ -237,6 +241,7 @@ func (rp *RelyingParty) Run(ctx context.Context) {
 				rp.config.Log.Error("sweeping sessions", "err", err)
 			}
 			rp.bearers.sweep(rp.config.Now())
+			rp.assertions.sweep(rp.config.Now())
 		}
 	}
 }

@@ -7,6 +7,7 @@
 //	GET        logged-out  says that it is done
 //	POST       resume      goes on without background access, or tries again
 //	GET        userinfo    who is logged in, as JSON
+//	GET        certs       public keys of the assertions that the app gets
 //	GET        auth        the same question of another proxy: 200, 401, 403 or a login
 //	POST       backchannel-logout  the provider ends sessions
 //

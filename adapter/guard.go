@@ -24,6 +24,20 @@ func (rp *RelyingParty) Guard(w http.ResponseWriter, r *http.Request) (id *sessi
 
 // guard is Guard; original is what the browser asked for, before rewrites.
 func (rp *RelyingParty) guard(w http.ResponseWriter, r *http.Request, original *url.URL) (id *session.Identity, ok bool) {
+	id, ok = rp.decide(w, r, original)
+	if !ok || !rp.config.Assertion || id.Anonymous() {
+		return id, ok
+	}
+	proof, err := rp.assert(r.Context(), id)
+	if err != nil {
+		rp.unavailable(w, r, err)
+		return id, false
+	}
+	r.Header[AssertionHeader] = []string{proof}
+	return id, true
+}
+
+func (rp *RelyingParty) decide(w http.ResponseWriter, r *http.Request, original *url.URL) (id *session.Identity, ok bool) {
 	raw, ok := bearerToken(r)
 	if !ok {
 		id, ok, _ = rp.guardBrowser(w, r, original, true)

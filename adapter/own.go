@@ -30,6 +30,8 @@ func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request) bool {
 		rp.resume(w, r)
 	case userinfoPath:
 		rp.userinfo(w, r)
+	case certsPath:
+		rp.certs(w, r)
 	case AuthPath:
 		rp.auth(w, r)
 	case rp.pages.StylePath:
@@ -97,6 +99,9 @@ func (rp *RelyingParty) auth(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
+	if proof := asked.Header.Get(AssertionHeader); proof != "" {
+		h.Set(AssertionHeader, proof)
+	}
 	h.Set("Cache-Control", "no-store")
 	if !id.Anonymous() {
 		h.Set("Remote-User", id.Name)

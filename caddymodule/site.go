@@ -63,6 +63,9 @@ type Site struct {
 	PathAccess []*PathAccess `json:"access,omitempty"`
 	// Audiences of bearer tokens besides the site's url and client_id.
 	BearerAudience []string `json:"bearer_audience,omitempty"`
+	// Sends a signed JWT of who is there to the app, as Nightlatch-Assertion; its
+	// public keys are at /.nightlatch/certs. Default: off.
+	Assertion bool `json:"assertion,omitempty"`
 	// Headers for the app; the client's own of these names are deleted, in every
 	// spelling.
 	HeaderUp map[string]string `json:"header_up,omitempty" nightlatch:"late"`

@@ -32,6 +32,7 @@ func init() {
 //			allow|deny …
 //		}
 //		bearer_audience <aud...>
+//		assertion [on|off]
 //		header_up <header> <value>
 //		session_idle <duration>
 //		session_max <duration>
@@ -80,6 +81,7 @@ var siteOptions = options[siteBlock]{
 	"session_idle":    span(func(s *siteBlock) *Duration { return &s.SessionIdle }),
 	"session_max":     span(func(s *siteBlock) *Duration { return &s.SessionMax }),
 	"session_recheck": span(func(s *siteBlock) *Duration { return &s.SessionRecheck }),
+	"assertion":       onOff(func(s *siteBlock, on bool) { s.Assertion = on }),
 	"allow":           readWho(func(s *siteBlock) **Who { return &s.Allow }),
 	"deny":            readWho(func(s *siteBlock) **Who { return &s.Deny }),
 	"access": func(d *caddyfile.Dispenser, s *siteBlock) error {

@@ -138,7 +138,7 @@ func (a *App) wireSite(ctx context.Context, s *Site) error {
 	}
 	c := adapter.Config{
 		Site: s.url, Provider: ap, RequestScopes: s.RequestScopes, JobScopes: func() []string { return a.jobScopes(s) },
-		BearerAudience: s.BearerAudience, IdentityHeaders: slices.Collect(maps.Keys(s.HeaderUp)), Public: s.isPublic, Allow: s.permits, Offline: s.isOffline, OriginalURL: originalURL, Forwarded: forwarded,
+		BearerAudience: s.BearerAudience, Assertion: s.Assertion, IdentityHeaders: slices.Collect(maps.Keys(s.HeaderUp)), Public: s.isPublic, Allow: s.permits, Offline: s.isOffline, OriginalURL: originalURL, Forwarded: forwarded,
 		SessionIdle: s.idle, SessionMax: s.max, SessionRecheck: s.recheck,
 		Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
 		Log: a.log.With("site", s.URL), Events: func(name string, data map[string]any) { a.emit("site_"+name, data) },

@@ -34,8 +34,11 @@ func init() { caddy.RegisterModule(new(App)) }
 //
 // Events are emitted under the names of provider/event (lower case, for example
 // login, refresh_token_replay, offline_session_end) and job_token, job_refused,
-// grant_saved, grant_refreshed, grant_suspended, grant_revoked, and those of a
-// site: site_login, site_login_failed, site_logout, site_refused.
+// grant_saved, grant_refreshed, grant_restored; grant_lapsing, grant_suspended,
+// grant_lapsed, grant_revoked, grant_replayed and grant_ended, each with the
+// address where the person gives the grant anew (reconsent_uri);
+// provider_failing and provider_recovered; and those of a site: site_login,
+// site_login_failed, site_logout, site_refused.
 type App struct {
 	// Where records are kept. Default: badger in Caddy's data folder.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=nightlatch.stores inline_key=engine"`
@@ -47,6 +50,10 @@ type App struct {
 	Providers map[string]*Foreign `json:"providers,omitempty"`
 	Jobs      map[string]*Job     `json:"jobs,omitempty"`
 
+	// Grants that neither a job nor a login used for so long are not kept alive
+	// any more, after a warning. Default 90d; "off": they are kept for ever.
+	StopAfterUnused Duration `json:"stop_after_unused,omitempty"`
+
 	ctx    caddy.Context
 	log    *slog.Logger
 	zap    *zap.Logger // the same, for what is written often
@@ -54,6 +61,8 @@ type App struct {
 	engine engine
 	realms map[string]*runningRealm
 	sites  []*Site
+
+	stopAfterUnused time.Duration // below zero: never
 
 	lease    *lease
 	listener *listener
@@ -90,6 +99,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.loadEngine(ctx); err != nil {
+		return err
+	}
+	if a.StopAfterUnused == off {
+		a.stopAfterUnused = -1
+	} else if err := (spans{"stop_after_unused": {a.StopAfterUnused, &a.stopAfterUnused}}).parse(); err != nil {
 		return err
 	}
 	a.realms = map[string]*runningRealm{}

@@ -21,6 +21,7 @@ func init() {
 //		realm <name> { … }
 //		provider <name> <issuer> { … }
 //		job <name> { … }
+//		stop_after_unused <duration>|off
 //	}
 //
 // A second block adds to the first.
@@ -56,6 +57,8 @@ var appOptions = options[App]{
 	"realm":    named(func(a *App) *map[string]*Realm { return &a.Realms }, realmOptions),
 	"provider": readForeign,
 	"job":      named(func(a *App) *map[string]*Job { return &a.Jobs }, jobOptions),
+
+	"stop_after_unused": spanOrOff(func(a *App) *Duration { return &a.StopAfterUnused }),
 }
 
 // readStore reads `store <engine> …`; the rest of the line is the engine's.
@@ -99,6 +102,8 @@ var foreignOptions = options[Foreign]{
 	"client_id":     text(func(p *Foreign) *string { return &p.ClientID }),
 	"client_secret": text(func(p *Foreign) *string { return &p.ClientSecret }),
 	"algorithms":    words(1, func(p *Foreign) *[]string { return &p.Algorithms }),
+	"offline_idle":  span(func(p *Foreign) *Duration { return &p.OfflineIdle }),
+	"refresh_rate":  number(1, func(p *Foreign, n int) { p.RefreshRate = n }),
 	"auth_param": func(d *caddyfile.Dispenser, p *Foreign) error {
 		var name, value string
 		if !d.Args(&name, &value) {

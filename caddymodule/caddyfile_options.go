@@ -66,6 +66,28 @@ func span[T any](field func(*T) *Duration) func(*caddyfile.Dispenser, *T) error 
 	}
 }
 
+// spanOrOff reads `name <duration>` or `name off`, once.
+func spanOrOff[T any](field func(*T) *Duration) func(*caddyfile.Dispenser, *T) error {
+	read := span(field)
+	return func(d *caddyfile.Dispenser, into *T) error {
+		name, f := d.Val(), field(into)
+		if d.CountRemainingArgs() != 1 || *f != "" {
+			return read(d, into)
+		}
+		d.NextArg()
+		if d.Val() == string(off) {
+			*f = off
+			return nil
+		}
+		v := Duration(d.Val())
+		if _, err := v.parse(); err != nil && !hasPlaceholder(d.Val()) {
+			return d.Errf("option %s: %w, or off", name, err)
+		}
+		*f = v
+		return nil
+	}
+}
+
 // words reads `name <value...>`; more lines add up. least is how many values a
 // line needs.
 func words[T any](least int, field func(*T) *[]string) func(*caddyfile.Dispenser, *T) error {

@@ -109,6 +109,13 @@ type Foreign struct {
 	AuthParams map[string]string `json:"auth_params,omitempty"`
 	// Signature algorithms of its tokens. Default: what its discovery document says.
 	Algorithms []string `json:"algorithms,omitempty"`
+	// How long it lets an offline token rest unused. Grants are refreshed at about
+	// 40 % of that. Default 7d.
+	OfflineIdle Duration `json:"offline_idle,omitempty"`
+	// Refreshes per second, at most, that no job asked for. Default 20.
+	RefreshRate int `json:"refresh_rate,omitempty"`
+
+	idle time.Duration
 }
 
 // Job is a rule: which program may get tokens for whom. What it does not name
@@ -154,6 +161,9 @@ func (d Duration) parse() (time.Duration, error) {
 	}
 	return v, nil
 }
+
+// off is what a Duration says that may be switched off.
+const off Duration = "off"
 
 // hasPlaceholder tells that a value is known only at provisioning.
 func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }

@@ -181,7 +181,7 @@ func (p *Foreign) check() error {
 	case p.ClientID == "":
 		return errors.New("option client_id is missing")
 	}
-	return nil
+	return spans{"offline_idle": {p.OfflineIdle, &p.idle}}.parse()
 }
 
 func (j *Job) check() error {

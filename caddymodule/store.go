@@ -202,6 +202,7 @@ func (n *node) begin(e engine) error {
 	}
 	n.loops.Go(func() { n.store.Run(ctx, time.Minute) })
 	n.loops.Go(func() { n.vault.Follow(ctx) })
+	n.loops.Go(func() { n.vault.Run(ctx) })
 	return nil
 }
 

@@ -147,7 +147,7 @@ func (a *App) wireSite(ctx context.Context, s *Site) error {
 	if s.rp, err = adapter.New(c); err != nil {
 		return err
 	}
-	a.vaults[p.name+" "+p.clientID] = vaultProvider(ap, p, s.rp)
+	a.vaults[p.name+" "+p.clientID] = a.vaultProvider(ap, p, s.rp)
 	return nil
 }
 
@@ -161,10 +161,14 @@ func siteClient(s *Site, secret string) provider.DeclaredClient {
 	}}
 }
 
-func vaultProvider(ap adapter.Provider, p *siteProvider, rp *adapter.RelyingParty) *vault.Provider {
+func (a *App) vaultProvider(ap adapter.Provider, p *siteProvider, rp *adapter.RelyingParty) *vault.Provider {
 	v := &vault.Provider{
 		Name: ap.Name, Issuer: ap.Issuer, ClientID: ap.ClientID, ClientSecret: ap.ClientSecret,
 		HTTPClient: ap.HTTPClient, Local: ap.Local, TokenEndpoint: rp.TokenEndpoint,
+		StopAfterUnused: a.stopAfterUnused, ConsentURI: a.consentURI,
+	}
+	if p.foreign != nil {
+		v.OfflineIdle, v.RefreshRate = p.foreign.idle, float64(p.foreign.RefreshRate)
 	}
 	if p.realm != nil {
 		known := func(name string) func(context.Context) (string, error) {
@@ -174,6 +178,16 @@ func vaultProvider(ap adapter.Provider, p *siteProvider, rp *adapter.RelyingPart
 		v.TokenEndpoint, v.RevocationEndpoint = known("token"), known("revoke")
 	}
 	return v
+}
+
+// consentURI is where a person allows background access on a site.
+func (a *App) consentURI(site string) string {
+	for _, s := range a.sites {
+		if s.URL == site {
+			return s.consent
+		}
+	}
+	return ""
 }
 
 // jobScopes are the scopes of all jobs that use the grants of a site.

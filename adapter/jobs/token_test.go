@@ -208,7 +208,7 @@ func TestProviderAway(t *testing.T) {
 	e := newEnv(t)
 	e.login("alice")
 	down := vaulttest.Fault{Status: 503, Header: map[string]string{"Retry-After": "17"}}
-	e.provider.Fail(down, down, down)
+	e.provider.Fail(down) // it says when to come back: nothing is sent before
 	a := e.post("/token", form("user", "alice"))
 	e.want(a, 503, "temporarily_unavailable")
 	if got := a.header.Get("Retry-After"); got != "17" {
@@ -216,6 +216,12 @@ func TestProviderAway(t *testing.T) {
 	}
 	e.provider.Fail(vaulttest.Fault{Status: 401, Body: `{"error":"invalid_client"}`})
 	e.want(e.post("/token", form("user", "alice")), 503, "temporarily_unavailable")
+	requests, _, _ := e.provider.Counts()
+	e.want(e.post("/token", form("user", "alice")), 503, "temporarily_unavailable")
+	if n, _, _ := e.provider.Counts(); n != requests {
+		t.Error("a provider that does not take our client was asked again at once")
+	}
+	e.advance(2 * time.Minute)
 	e.provider.Fail(vaulttest.Fault{Status: 400, Body: `{"error":"invalid_target"}`})
 	e.want(e.post("/token", form("user", "alice", "resource", "https://files.example")), 400, "invalid_target")
 }

@@ -191,17 +191,28 @@ func (v *Vault) look(ctx context.Context, id string) (*handout, error) {
 	return &r.handout, nil
 }
 
-// write is the only way to write grants. Whatever the outcome, what was put is
-// forgotten: the commit may have happened.
+// write is the only way to write grants. It plans what the background does next
+// with each, and announces their news once they are on disk. Whatever the
+// outcome, what was put is forgotten: the commit may have happened.
 func (v *Vault) write(ctx context.Context, fn func(tx storage.Tx, put func(*record) error) error) error {
-	var written []*record
+	now := v.c.Now()
+	var written, last []*record // by any run of the closure, by the last one
 	defer func() { v.cache.forget(written...) }()
-	return v.c.Store.Update(ctx, func(tx storage.Tx) error {
+	err := v.c.Store.Update(ctx, func(tx storage.Tx) error {
+		last = nil
 		return fn(tx, func(r *record) error {
-			written = append(written, r)
+			r.DueAt = r.due(v.policy(&r.Grant), now)
+			written, last = append(written, r), append(last, r)
 			return v.grants.Put(tx, scope, r.ID, r)
 		})
 	})
+	if err != nil {
+		return err
+	}
+	for _, r := range last {
+		v.announce(r)
+	}
+	return nil
 }
 
 // Follow hears what other nodes write (at most 2 s late, see storage.Backend)

@@ -24,19 +24,13 @@ func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, r
 		return errors.New("dropping cached tokens: neither sub nor offline session")
 	}
 	now := v.c.Now()
-	var changed []Grant
 	err := v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
-		changed = nil
 		rows, err := v.grants.ListBy(tx, scope, index, hash(provider, value), "", 1000)
 		if err != nil {
 			return err
 		}
 		for _, row := range rows {
-			before := row.Record.State
 			row.Record.dropped(reason, now)
-			if row.Record.State != before {
-				changed = append(changed, row.Record.Grant)
-			}
 			if err := put(row.Record); err != nil {
 				return err
 			}
@@ -45,9 +39,6 @@ func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, r
 	})
 	if err != nil {
 		return fmt.Errorf("dropping cached tokens: %w", err)
-	}
-	for i := range changed {
-		v.emit("grant_suspended", &changed[i], reason)
 	}
 	return nil
 }
@@ -125,10 +116,9 @@ func (v *Vault) Revoke(ctx context.Context, grantID string) error {
 			return failed
 		}
 	}
-	r, err = v.change(ctx, grantID, func(r *record) error { r.end("revoked"); return nil })
-	if err != nil {
+	now := v.c.Now()
+	if _, err = v.change(ctx, grantID, func(r *record) error { r.end("revoked", now); return nil }); err != nil {
 		return fmt.Errorf("ending grant: %w", err)
 	}
-	v.emit("grant_revoked", &r.Grant, "revoked")
 	return nil
 }

@@ -36,6 +36,7 @@ type Error struct {
 	Status string
 	// RetryAfter is when to try again, of the classes operator and transient.
 	RetryAfter time.Duration
+	later      bool // the provider named that time: nothing is sent again before
 	cause      error
 }
 

@@ -123,7 +123,10 @@ func TestWrongClientSecretForTwoDaysLosesNothing(t *testing.T) {
 }
 
 func TestA08_RevokedAtOurRealmIsFinal(t *testing.T) {
-	for _, status := range []string{"revoked", "reuse_detected", "idle_expired", "max_expired", "user_deleted"} {
+	for status, event := range map[string]string{
+		"revoked": vault.EventRevoked, "reuse_detected": vault.EventReplayed, "user_deleted": vault.EventEnded,
+		"idle_expired": vault.EventLapsed, "max_expired": vault.EventLapsed,
+	} {
 		t.Run(status, func(t *testing.T) {
 			e := newEnv(t)
 			id := e.login()
@@ -135,7 +138,7 @@ func TestA08_RevokedAtOurRealmIsFinal(t *testing.T) {
 			if has, err := e.vault.Has(context.Background(), "demo", vaulttest.ClientID, "sub-alice", nil); has || err != nil {
 				t.Errorf("has %v, %v", has, err)
 			}
-			if e.saw("grant_ended") != 1 {
+			if e.saw(event) != 1 {
 				t.Error("no event")
 			}
 			if again := e.login(); again != id {

@@ -115,10 +115,17 @@ type record struct {
 	SuspendedAt time.Time `json:"suspended_at,omitzero"`
 	ProbedAt    time.Time `json:"probed_at,omitzero"` // last refusal while suspended; zero: try at once
 	Probes      int       `json:"probes,omitempty"`   // refusals while suspended
+	Lapsed      bool      `json:"lapsed,omitempty"`   // suspended because nobody used it: tried again only when a job asks
 	ForcedAt    time.Time `json:"forced_at,omitzero"` // last access token forgotten on a job's word
-	// DueAt is when the background should look at the grant: keep-alive of an
-	// active one, probe of a suspended one. Zero: never.
+
+	Misses  int       `json:"misses,omitempty"`  // times in a row that the background had no answer
+	RetryAt time.Time `json:"retry_at,omitzero"` // when it tries again after a miss
+	Warned  warned    `json:"warned,omitzero"`   // of a lapse that is near
+	// DueAt is when the background should look at the grant (see plan.go), as of
+	// the last write. Zero: never.
 	DueAt time.Time `json:"due_at,omitzero"`
+
+	news []Notice // of this change, not written
 }
 
 // access is a cached access token. Times are ours: when the request was sent,
@@ -190,16 +197,25 @@ func table(sealer storage.Sealer) *storage.Table[record] {
 				}
 				return out
 			}},
-			// By the hour, for the background to walk through in order of time.
+			// For the background to walk through in order of time, each client of a
+			// provider by itself.
 			byDue: {Values: func(r *record) []string {
 				if r.DueAt.IsZero() {
 					return nil
 				}
-				return []string{r.DueAt.UTC().Format("2006010215")}
+				return []string{dueKey(providerKey{r.Provider, r.Client}, r.DueAt)}
 			}},
 		},
 	}
 }
+
+// dueKey orders the grants of a client by a time, to a second.
+func dueKey(k providerKey, at time.Time) string {
+	return dueKeys(k) + at.UTC().Format("20060102150405")
+}
+
+// dueKeys begins all of a client.
+func dueKeys(k providerKey) string { return hash(k.name, k.client) + " " }
 
 // identity of a grant: at most one for each.
 func (g *Grant) identity() string { return identity(g.Provider, g.Client, g.Sub) }

@@ -63,7 +63,11 @@ func (p *Provider) refresh(ctx context.Context, r *record, a Ask, key string, no
 		return answer{}, unreachable(err)
 	}
 	if status != http.StatusOK {
-		return answer{}, classify(status, header, body, now())
+		failed := classify(status, header, body, now())
+		if failed.Class == ClassRequest && !form.Has("scope") && !form.Has("resource") {
+			failed.Class = ClassSuspended // nothing was asked for but the grant itself (Keycloak, when consent was withdrawn)
+		}
+		return answer{}, failed
 	}
 	ans, err := parse(body, a, sent)
 	if err != nil {
@@ -240,12 +244,15 @@ func classify(status int, header http.Header, body []byte, now time.Time) *Error
 	var e oauthError
 	oauth := isJSON(header) && json.Unmarshal(body, &e) == nil && e.Error != ""
 	after := retryAfter(header, now)
-	waiting := &Error{Class: ClassTransient, Code: "temporarily_unavailable", RetryAfter: after, cause: fmt.Errorf("status %d", status)}
+	waiting := &Error{
+		Class: ClassTransient, Code: "temporarily_unavailable", RetryAfter: after, later: header.Get("Retry-After") != "", cause: fmt.Errorf("status %d", status),
+	}
 	operator := &Error{Class: ClassOperator, Code: "temporarily_unavailable", RetryAfter: max(after, time.Minute), cause: fmt.Errorf("status %d", status)}
 	switch {
 	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
 		return waiting
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status < 400:
+		operator.Code = "wrong_address"
 		return operator
 	case !oauth: // somebody else's page, such as a firewall's
 		return waiting
@@ -258,7 +265,7 @@ func classify(status int, header http.Header, body []byte, now time.Time) *Error
 	case "temporarily_unavailable", "server_error", "slow_down", "use_dpop_nonce":
 		return waiting
 	}
-	operator.cause = fmt.Errorf("status %d: %q", status, word(e.Error))
+	operator.Code = word(e.Error)
 	return operator
 }
 

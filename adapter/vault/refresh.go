@@ -48,7 +48,7 @@ func (v *Vault) fly(ctx context.Context, g *Grant, a Ask) (Token, error) {
 		return Token{}, transient(err)
 	}
 	for n := 0; n < rounds; {
-		t, err := v.round(ctx, g.ID, a)
+		t, err := v.round(ctx, g, a)
 		switch {
 		case errors.Is(err, errMoved):
 			n++
@@ -64,19 +64,23 @@ func (v *Vault) fly(ctx context.Context, g *Grant, a Ask) (Token, error) {
 }
 
 // round makes one run through steps 2 to 6.
-func (v *Vault) round(ctx context.Context, id string, a Ask) (Token, error) {
-	r, t, err := v.begin(ctx, id, a)
-	if err != nil || t.AccessToken != "" {
+func (v *Vault) round(ctx context.Context, g *Grant, a Ask) (Token, error) {
+	p := v.provider(g.Provider, g.Client)
+	if p == nil {
+		return v.without(ctx, g.ID, a, &Error{Class: ClassOperator, Code: "unknown_provider", RetryAfter: time.Minute})
+	}
+	if refused := v.admit(p.key()); refused != nil {
+		return v.without(ctx, g.ID, a, refused)
+	}
+	r, t, err := v.begin(ctx, g.ID, a)
+	if err != nil || r == nil {
 		return t, err
 	}
 	if err := v.at(StepIntent); err != nil {
 		return Token{}, transient(err)
 	}
-	p := v.provider(r.Provider, r.Client)
-	if p == nil {
-		return Token{}, &Error{Class: ClassOperator, Code: "unknown_provider", RetryAfter: time.Minute}
-	}
 	ans, failed := v.send(ctx, p, r, a)
+	v.report(p.key(), failed)
 	if err := v.at(StepAnswered); err != nil {
 		return Token{}, transient(err)
 	}
@@ -90,18 +94,33 @@ func (v *Vault) round(ctx context.Context, id string, a Ask) (Token, error) {
 	if failed.Class == ClassRequest {
 		return Token{}, failed
 	}
-	// It may have been dropped meanwhile.
-	if r, err = v.read(ctx, id); err == nil {
-		if t, ok := r.living(a, v.c.Now()); ok {
-			v.c.Logger.Warn("refreshing grant; the cached token serves on", "grant_id", id, "error", failed)
-			return t, nil
-		}
+	return v.without(ctx, g.ID, a, failed)
+}
+
+// without is the answer where the provider gives none: a cached token while it
+// lives and was not dropped meanwhile.
+func (v *Vault) without(ctx context.Context, id string, a Ask, failed *Error) (Token, error) {
+	if a.background {
+		return Token{}, failed
+	}
+	r, err := v.read(ctx, id)
+	if err != nil {
+		return Token{}, err
+	}
+	now := v.c.Now()
+	if t, ok := r.living(a, now); ok {
+		v.c.Logger.Debug("refreshing grant; the cached token serves on", "grant_id", id, "error", failed)
+		v.noteUse(&r.Grant, a.Job)
+		return t, nil
+	}
+	if refusal := r.refusal(now); refusal != nil {
+		return Token{}, refusal
 	}
 	return Token{}, failed
 }
 
-// begin is steps 2 and 3. It returns the record to work on, or a token that
-// somebody else has fetched.
+// begin is steps 2 and 3. It returns the record to work on, or none, and the token
+// that somebody else has fetched.
 func (v *Vault) begin(ctx context.Context, id string, a Ask) (*record, Token, error) {
 	key, err := v.random()
 	if err != nil {
@@ -110,7 +129,10 @@ func (v *Vault) begin(ctx context.Context, id string, a Ask) (*record, Token, er
 	now := v.c.Now()
 	var t Token
 	r, err := v.change(ctx, id, func(r *record) error {
-		if c, ok := r.cached(a, now); ok {
+		if a.background && r.chore(v.policy(&r.Grant), now) != renew {
+			return errServed
+		}
+		if c, ok := r.cached(a, now); ok && !a.background {
 			t = c
 			return errServed
 		}
@@ -139,14 +161,16 @@ func (v *Vault) begin(ctx context.Context, id string, a Ask) (*record, Token, er
 // errServed leaves a transaction that found a cached token.
 var errServed = errors.New("cached token serves")
 
-// send is step 4. While a cached token lives nobody waits for a second attempt.
+// send is step 4. While a cached token lives nobody waits for a second attempt;
+// nor does the background.
 func (v *Vault) send(ctx context.Context, p *Provider, r *record, a Ask) (answer, *Error) {
 	_, serves := r.living(a, v.c.Now())
+	serves = serves || a.background
 	for n := 1; ; n++ {
 		one, cancel := context.WithTimeout(ctx, v.c.AttemptTimeout)
 		ans, err := p.refresh(one, r, a, r.Intent.Key, v.c.Now)
 		cancel()
-		if err == nil || err.Class != ClassTransient || n == attempts || serves {
+		if err == nil || err.Class != ClassTransient || err.later || n == attempts || serves {
 			return ans, err
 		}
 		wait := v.c.RetryPause << (n - 1)
@@ -161,12 +185,10 @@ func (v *Vault) send(ctx context.Context, p *Provider, r *record, a Ask) (answer
 // the intent is still there, and fetches it again.
 func (v *Vault) commit(ctx context.Context, p *Provider, began *record, a Ask, ans answer) (Token, error) {
 	now := v.c.Now()
-	lifted := false
 	r, err := v.change(ctx, began.ID, func(r *record) error {
 		if r.RefreshToken != began.RefreshToken {
 			return errMoved
 		}
-		lifted = r.State == Suspended
 		r.refreshed(a, ans, began.Epoch, now)
 		r.used(a.Job, now)
 		return nil
@@ -180,11 +202,11 @@ func (v *Vault) commit(ctx context.Context, p *Provider, began *record, a Ask, a
 	if err := v.at(StepCommitted); err != nil {
 		return Token{}, transient(err)
 	}
-	if lifted {
-		v.emit("grant_restored", &r.Grant, "")
-	}
-	v.emit("grant_refreshed", &r.Grant, "")
+	v.emit(EventRefreshed, &r.Grant, "", time.Time{})
 	v.revokeReplaced(ctx, p, r)
+	if a.background {
+		return Token{}, nil
+	}
 	if began.Epoch != r.Epoch { // tokens were dropped while the answer was on its way
 		return Token{}, errMoved
 	}
@@ -198,12 +220,10 @@ func (v *Vault) commit(ctx context.Context, p *Provider, began *record, a Ask, a
 func (v *Vault) settle(ctx context.Context, began *record, failed *Error) error {
 	now := v.c.Now()
 	var verdict *Error
-	var before State
-	r, err := v.change(ctx, began.ID, func(r *record) error {
+	_, err := v.change(ctx, began.ID, func(r *record) error {
 		if r.RefreshToken != began.RefreshToken || r.Lease.Fence != began.Lease.Fence {
 			return errMoved
 		}
-		before = r.State
 		verdict = r.refused(failed.Code, failed.Status, now)
 		return nil
 	})
@@ -212,11 +232,6 @@ func (v *Vault) settle(ctx context.Context, began *record, failed *Error) error 
 		return err
 	case err != nil:
 		return transient(fmt.Errorf("marking refused grant: %w", err))
-	}
-	if r.State == Ended {
-		v.emit("grant_ended", &r.Grant, r.Reason)
-	} else if before != Suspended {
-		v.emit("grant_suspended", &r.Grant, r.Reason)
 	}
 	return verdict
 }

@@ -59,7 +59,7 @@ func (v *Vault) Save(ctx context.Context, l Login) error {
 	if err != nil {
 		return fmt.Errorf("saving grant: %w", err)
 	}
-	v.emit("grant_saved", &saved.Grant, "")
+	v.emit(EventSaved, &saved.Grant, "", time.Time{})
 	v.revokeReplaced(ctx, p, saved)
 	return nil
 }

@@ -19,11 +19,6 @@ const (
 	useEvery = time.Minute
 	// maxAccess cached tokens in a record, maxReplaced tokens to revoke.
 	maxAccess, maxReplaced = 8, 4
-	// keepAliveAt is the part of the idle limit after which an unused grant is
-	// refreshed, give or take keepAliveJitter.
-	keepAliveAt, keepAliveJitter = 0.4, 0.1
-	// probeFirst and probeLast bound the pauses of the background's probes.
-	probeFirst, probeLast = time.Hour, 24 * time.Hour
 	// lifetimeUnknown of an access token without expires_in (RFC 6749 §5.1).
 	lifetimeUnknown = time.Minute
 )
@@ -122,20 +117,28 @@ func (r *record) refreshed(a Ask, ans answer, epoch uint64, now time.Time) {
 		}
 	}
 	r.Intent, r.Lease = nil, r.Lease.Release()
-	r.State, r.Reason = Active, ""
-	r.SuspendedAt, r.ProbedAt, r.Probes = time.Time{}, time.Time{}, 0
+	if r.State == Suspended {
+		r.tell(Notice{Kind: EventRestored, At: now})
+	}
+	r.activate()
 	r.RefreshedAt = now
 	r.limits(ans.IdleExpiresIn, ans.RefreshExpiresIn, now)
 	if ans.Identity != nil {
 		r.identify(*ans.Identity, a.all(r.Scopes))
 	}
-	if epoch == r.Epoch {
+	if epoch == r.Epoch && !a.background {
 		r.keep(access{
 			Scopes: a.Scopes, Resource: a.Resource, Granted: ans.Scope,
 			Token: ans.AccessToken, IssuedAt: ans.SentAt, ExpiresAt: ans.SentAt.Add(ans.Lifetime),
 		}, now)
 	}
-	r.DueAt = r.due(now)
+}
+
+// activate makes the grant one that works.
+func (r *record) activate() {
+	r.State, r.Reason = Active, ""
+	r.SuspendedAt, r.ProbedAt, r.Probes, r.Lapsed = time.Time{}, time.Time{}, 0, false
+	r.Misses, r.RetryAt = 0, time.Time{}
 }
 
 func (r *record) limits(idle, max time.Duration, now time.Time) {
@@ -172,16 +175,20 @@ func (r *record) refused(code, grantStatus string, now time.Time) *Error {
 	if r.Local && grantStatus != "" {
 		r.Reason = grantStatus
 	}
-	if r.State != Suspended {
+	known := r.State == Suspended
+	if !known {
 		r.State, r.SuspendedAt, r.Probes = Suspended, now, 0
 	}
 	r.ProbedAt = now
 	r.Probes++
+	r.Misses, r.RetryAt = 0, time.Time{}
 	if r.Local && slices.Contains(finals, grantStatus) || now.Sub(r.SuspendedAt) >= giveUpAfter {
-		r.end(r.Reason)
+		r.end(r.Reason, now)
 		return r.refusal(now)
 	}
-	r.DueAt = r.due(now)
+	if !known {
+		r.tell(Notice{Kind: EventSuspended, Reason: r.Reason, At: now})
+	}
 	return &Error{Class: ClassSuspended, Code: code, Status: r.Status()}
 }
 
@@ -195,16 +202,30 @@ func (r *record) dropped(reason string, now time.Time) {
 	}
 	if r.State != Suspended {
 		r.State, r.SuspendedAt, r.Probes = Suspended, now, 0
+		r.tell(Notice{Kind: EventSuspended, Reason: reason, At: now})
 	}
-	r.Reason, r.ProbedAt = reason, time.Time{}
-	r.DueAt = r.due(now)
+	r.Reason, r.ProbedAt, r.Lapsed = reason, time.Time{}, false
+}
+
+// lapsed suspends a grant that was not kept alive because nobody used it. The
+// provider has most likely ended it; what it really says is heard when a job
+// asks.
+func (r *record) lapsed(now time.Time) {
+	r.Access = nil
+	r.Epoch++
+	r.State, r.Reason, r.Lapsed = Suspended, "idle_expired", true
+	r.SuspendedAt, r.ProbedAt, r.Probes = now, time.Time{}, 0
+	r.tell(Notice{Kind: EventLapsed, Reason: lapseUnused, At: now})
 }
 
 // end turns the record into a tombstone: what is secret goes, the reason stays.
-func (r *record) end(reason string) {
+func (r *record) end(reason string, now time.Time) {
+	if kind := endKind(reason); !r.Lapsed || kind != EventLapsed { // that it lapsed has been told
+		r.tell(Notice{Kind: kind, Reason: reason, At: now})
+	}
 	r.State, r.Reason = Ended, reason
 	r.RefreshToken, r.Access, r.Intent = "", nil, nil
-	r.Lease, r.DueAt = r.Lease.Release(), time.Time{}
+	r.Lease = r.Lease.Release()
 	r.Epoch++
 }
 
@@ -223,21 +244,6 @@ func (r *record) used(job string, now time.Time) bool {
 	}
 	r.Uses[job], r.LastUsedAt = now, now
 	return true
-}
-
-// due is when the background should look at the grant next.
-func (r *record) due(now time.Time) time.Time {
-	jitter := 2*spread(r.ID) - 1 // [-1,1)
-	switch {
-	case r.State == Active && r.IdleLimit > 0:
-		part := keepAliveAt + keepAliveJitter*jitter
-		return r.RefreshedAt.Add(time.Duration(part * float64(r.IdleLimit)))
-	case r.State == Suspended:
-		pause := probeFirst << min(max(r.Probes-1, 0), 8)
-		pause = min(pause, probeLast)
-		return now.Add(pause + time.Duration(jitter*0.2*float64(pause)))
-	}
-	return time.Time{}
 }
 
 // login takes a new login over. The token that it replaces is to be revoked if
@@ -259,8 +265,8 @@ func (r *record) login(l Login, local bool, now time.Time) {
 	r.Sub, r.Username, r.Email, r.EmailVerified = l.Sub, l.Username, l.Email, l.EmailVerified
 	r.Groups, r.Scopes = slices.Clone(l.Groups), slices.Clone(l.Scopes)
 	r.RefreshToken, r.OfflineSession = l.RefreshToken, session
-	r.State, r.Reason, r.Intent = Active, "", nil
-	r.SuspendedAt, r.ProbedAt, r.Probes = time.Time{}, time.Time{}, 0
+	r.Intent = nil
+	r.activate()
 	r.GrantedAt, r.RefreshedAt = now, now
 	r.IdleLimit = 0
 	r.limits(l.IdleExpiresIn, l.RefreshExpiresIn, now)
@@ -273,5 +279,4 @@ func (r *record) login(l Login, local bool, now time.Time) {
 			Token: l.AccessToken, IssuedAt: now, ExpiresAt: l.AccessExpires,
 		}, now)
 	}
-	r.DueAt = r.due(now)
 }

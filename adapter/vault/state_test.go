@@ -10,45 +10,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-
-func TestDue(t *testing.T) {
-	const day = 24 * time.Hour
-	for name, c := range map[string]struct {
-		r        record
-		from, to time.Duration // after noon; both 0: never
-	}{
-		"active":                      {record{handout: handout{Grant: Grant{State: Active, IdleLimit: 30 * day, RefreshedAt: noon}}}, 9 * day, 15 * day},
-		"active, idle limit unknown":  {record{handout: handout{Grant: Grant{State: Active, RefreshedAt: noon}}}, 0, 0},
-		"suspended just now":          {record{handout: handout{Grant: Grant{State: Suspended}}, Probes: 1}, 48 * time.Minute, 72 * time.Minute},
-		"suspended by an event":       {record{handout: handout{Grant: Grant{State: Suspended}}}, 48 * time.Minute, 72 * time.Minute},
-		"suspended, refused 3 times":  {record{handout: handout{Grant: Grant{State: Suspended}}, Probes: 3}, 192 * time.Minute, 288 * time.Minute},
-		"suspended, refused for long": {record{handout: handout{Grant: Grant{State: Suspended}}, Probes: 500}, 19 * time.Hour, 29 * time.Hour},
-		"ended":                       {record{handout: handout{Grant: Grant{State: Ended, IdleLimit: day}}}, 0, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			seen := map[time.Time]bool{}
-			for i := range 100 {
-				c.r.ID = fmt.Sprintf("g_%d", i)
-				due := c.r.due(noon)
-				if c.to == 0 {
-					if !due.IsZero() {
-						t.Fatalf("due %v; want never", due)
-					}
-					continue
-				}
-				if d := due.Sub(noon); d < c.from || d > c.to {
-					t.Fatalf("due after %v; want %v to %v", d, c.from, c.to)
-				}
-				seen[due] = true
-			}
-			if c.to > 0 && len(seen) < 50 {
-				t.Errorf("100 grants are due at %d instants", len(seen))
-			}
-		})
-	}
-}
-
 func TestKeepBoundsWhatARecordRemembers(t *testing.T) {
 	r := record{handout: handout{Grant: Grant{State: Active}}}
 	for i := range 3 * maxAccess {

@@ -22,6 +22,8 @@ type Ask struct {
 	MinTTL time.Duration
 	// Job that asks, for the grant's record of uses; empty: not recorded.
 	Job string
+	// background asks are nobody's: they keep a grant alive.
+	background bool
 }
 
 // Token is a short-lived access token.

@@ -85,6 +85,36 @@ type Provider struct {
 	TokenEndpoint func(context.Context) (string, error)
 	// RevocationEndpoint (RFC 7009); nil where there is none.
 	RevocationEndpoint func(context.Context) (string, error)
+	// OfflineIdle is how long the provider lets a token rest that does not tell
+	// (refresh_idle_expires_in). Default 7 d.
+	OfflineIdle time.Duration
+	// StopAfterUnused ends keep-alive of a grant that neither a job nor a login
+	// used for so long, after a warning. Default 90 d; below zero: never.
+	StopAfterUnused time.Duration
+	// RefreshRate bounds, per second, the refreshes that nobody asked for, of all
+	// clients of this Name together. Default 20.
+	RefreshRate float64
+	// ConsentURI tells where a person allows background access anew, for the
+	// public URL of a site; nil or "": the site itself.
+	ConsentURI func(site string) string
+}
+
+func (p *Provider) key() providerKey { return providerKey{p.Name, p.ClientID} }
+
+// policy is how the provider's grants are kept; nil is a provider that is not
+// configured now.
+func (p *Provider) policy() policy {
+	out := policy{idle: 7 * 24 * time.Hour, stopAfter: 90 * 24 * time.Hour}
+	if p == nil {
+		return out
+	}
+	if p.OfflineIdle > 0 {
+		out.idle = p.OfflineIdle
+	}
+	if p.StopAfterUnused != 0 {
+		out.stopAfter = max(p.StopAfterUnused, 0)
+	}
+	return out
 }
 
 // Vault keeps grants. It is safe for concurrent use, and lives as long as its
@@ -96,6 +126,8 @@ type Vault struct {
 	cache     cache
 	uses      uses
 	flights   singleflight.Group
+	breakers  breakers
+	pace      pace
 	locks     locks
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -136,13 +168,15 @@ func New(c Config) (*Vault, error) {
 	return v, nil
 }
 
-// Use replaces the providers; refreshes under way go on with the old ones.
+// Use replaces the providers; refreshes under way go on with the old ones. All
+// breakers close: what an operator has mended works at once.
 func (v *Vault) Use(providers map[string]*Provider) {
 	m := make(map[providerKey]*Provider, len(providers))
 	for _, p := range providers {
-		m[providerKey{p.Name, p.ClientID}] = p
+		m[p.key()] = p
 	}
 	v.providers.Store(&m)
+	v.breakers.reset()
 }
 
 // Close refuses new refreshes and waits for those under way until ctx ends.
@@ -162,6 +196,8 @@ func (v *Vault) provider(name, client string) *Provider {
 	return (*v.providers.Load())[providerKey{name, client}]
 }
 
+func (v *Vault) policy(g *Grant) policy { return v.provider(g.Provider, g.Client).policy() }
+
 func (v *Vault) at(step string) error {
 	if v.c.Hooks.At == nil {
 		return nil
@@ -176,16 +212,4 @@ func (v *Vault) random() (string, error) {
 		return "", fmt.Errorf("reading random bytes: %w", err)
 	}
 	return base64.RawURLEncoding.EncodeToString(b[:]), nil
-}
-
-// emit tells of a grant; no token is ever part of it.
-func (v *Vault) emit(name string, g *Grant, reason string) {
-	data := map[string]any{
-		"grant_id": g.ID, "provider": g.Provider, "client": g.Client, "site": g.Site,
-		"sub": g.Sub, "user": g.Username,
-	}
-	if reason != "" {
-		data["reason"] = reason
-	}
-	v.c.Events(name, data)
 }

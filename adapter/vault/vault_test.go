@@ -124,6 +124,12 @@ func (e *env) foreign() {
 	e.restart()
 }
 
+// with changes the provider that is configured.
+func (e *env) with(change func(*vault.Provider)) {
+	change(e.config.Providers["demo"])
+	e.restart()
+}
+
 // restart makes a new vault over the same store, as a new process would.
 func (e *env) restart() {
 	e.t.Helper()

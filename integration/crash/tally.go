@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/nightlatch/nightlatch/adapter/vault"
 )
 
 // tally is what happened, by fault, and what must not have.
@@ -193,6 +195,12 @@ func (t *tally) count(n *int) {
 	*n++
 }
 
+// endings are the events of a grant or a session that is over or in doubt.
+var endings = []string{
+	"refresh_token_replay", "offline_session_end",
+	vault.EventLapsing, vault.EventSuspended, vault.EventLapsed, vault.EventRevoked, vault.EventReplayed, vault.EventEnded,
+}
+
 // watch reads the log of both processes.
 func (t *tally) watch(process string, l logLine) {
 	t.mu.Lock()
@@ -206,7 +214,7 @@ func (t *tally) watch(process string, l logLine) {
 	case l.Event == "refresh_token_forward":
 		t.fail(&t.forgotten, l.Sub, process+": a token ahead of the record, so an answered commit was forgotten")
 	case t.doomed[l.Sub]:
-	case l.Event == "refresh_token_replay", l.Event == "offline_session_end", l.Event == "grant_suspended", l.Event == "grant_ended":
+	case slices.Contains(endings, l.Event):
 		t.fail(&t.revocations, l.Sub, process+": "+l.Event+" "+l.Reason)
 	}
 }

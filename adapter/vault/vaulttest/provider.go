@@ -45,6 +45,7 @@ type Provider struct {
 	revoked   []string
 	forms     []map[string]string
 	next      []Fault
+	down      bool
 	gate      chan struct{}
 	arrived   chan struct{}
 }
@@ -71,7 +72,7 @@ type Fault struct {
 func New(t testing.TB) *Provider {
 	p := &Provider{
 		Rotates: true, KnowsKey: true, TellsStatus: true, Lifetime: 5 * time.Minute,
-		sessions: map[string]*session{}, arrived: make(chan struct{}, 1000),
+		sessions: map[string]*session{}, arrived: make(chan struct{}, 100000),
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /token", p.token)
@@ -119,6 +120,13 @@ func (p *Provider) Fail(faults ...Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.next = append(p.next, faults...)
+}
+
+// Down makes every request fail, not carried out, until it is up again.
+func (p *Provider) Down(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
 }
 
 // Hold stops answers until the returned function is called. Arrived tells of
@@ -196,7 +204,10 @@ func (p *Provider) answer(r *http.Request) (int, string, Fault, chan struct{}) {
 	key := r.Header.Get("Idempotency-Key")
 	p.keys = append(p.keys, key)
 	var fault Fault
-	if len(p.next) > 0 {
+	switch {
+	case p.down:
+		fault = Fault{Status: http.StatusBadGateway}
+	case len(p.next) > 0:
 		fault, p.next = p.next[0], p.next[1:]
 	}
 	form := map[string]string{}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -139,10 +140,12 @@ func TestPlainPassword(t *testing.T) {
 	}
 }
 
+const someHash = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$Nn0fjnFJYjGEq2dK0E8IVwVjRyFrJjxvvbQQbBJHRzE"
+
 // TestExamplesLoad: the demo and the manual are valid, and as `fmt` would have
 // them.
 func TestExamplesLoad(t *testing.T) {
-	t.Setenv("ALICE_HASH", "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$Nn0fjnFJYjGEq2dK0E8IVwVjRyFrJjxvvbQQbBJHRzE")
+	t.Setenv("ALICE_HASH", someHash)
 	for _, name := range []string{"REPORTS_SECRET", "GOOGLE_ID", "GOOGLE_SECRET", "BACKUP_JOB_SECRET"} {
 		t.Setenv(name, "x-"+name)
 	}
@@ -175,6 +178,43 @@ func TestExamplesLoad(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestRecipes: each file of docs/recipes is valid as it is, and warns of nothing.
+func TestRecipes(t *testing.T) {
+	files, err := filepath.Glob("../docs/recipes/*.Caddyfile")
+	if err != nil || len(files) < 6 {
+		t.Fatalf("%d recipes, %v", len(files), err)
+	}
+	index, err := os.ReadFile("../docs/recipes/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := string(raw)
+			for _, m := range regexp.MustCompile(`\{env\.(\w+)\}`).FindAllStringSubmatch(config, -1) {
+				value := "x-" + m[1]
+				if strings.HasSuffix(m[1], "_HASH") {
+					value = someHash
+				}
+				t.Setenv(m[1], value)
+			}
+			if _, warnings := adapt(t, config); len(warnings) > 0 {
+				t.Error(warnings)
+			}
+			if err := load(t, config); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(string(index), "("+filepath.Base(file)+")") {
+				t.Error("the list of recipes lacks it")
+			}
+		})
 	}
 }
 

@@ -48,8 +48,9 @@ func LoggedOutURL(site *url.URL) string { return site.String() + loggedOutPath }
 
 // Grants keeps what a login brings for background jobs; *vault.Vault does.
 type Grants interface {
-	// Save has the offline token sealed and on disk before it returns.
-	Save(ctx context.Context, l vault.Login) error
+	// Save has the offline token sealed and on disk before it returns. lost are
+	// scopes of the person's grant that the login did not ask for.
+	Save(ctx context.Context, l vault.Login) (lost []string, err error)
 	// Has tells whether a working grant holds all the scopes.
 	Has(ctx context.Context, provider, client, sub string, scopes []string) (bool, error)
 	// Find returns the grants that a query names; none is no error.

@@ -91,8 +91,6 @@ func (rp *RelyingParty) declined(ctx context.Context, w http.ResponseWriter, r *
 	case f.Silent:
 		rp.postponeRechecks()
 		rp.redirect(w, r, rp.wayBack(ctx, f))
-	case f.Merged:
-		rp.redirect(w, r, rp.wayBack(ctx, f)) // there is a grant already
 	case f.Offline && slices.Contains(noes, code):
 		reason := sentence(description, code)
 		rp.config.Events("refused", rp.event("error", printable(code)))

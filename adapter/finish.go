@@ -37,20 +37,21 @@ func (rp *RelyingParty) finish(ctx context.Context, w http.ResponseWriter, r *ht
 	}
 	// Who may not come in leaves no grant behind.
 	allowed := rp.allowed(rp.landing(ctx, r, f), &a.identity)
-	had, err := rp.grantedScopes(ctx, a.identity.Subject)
+	had, err := rp.grantOf(ctx, a.identity.Subject)
 	if err != nil {
 		return nil, err
 	}
-	record.Identity.Offline = len(had) > 0
+	record.Identity.Offline = had.State == vault.Active
 	switch {
 	case f.Offline && allowed && rp.gaveOffline(d, a, f):
-		if err := rp.config.Grants.Save(ctx, rp.loginOf(a, record.Scopes)); err != nil {
+		lost, err := rp.config.Grants.Save(ctx, rp.loginOf(a, f.Scopes, record.Scopes))
+		if err != nil {
 			return nil, fmt.Errorf("saving grant: %w", err)
 		}
 		record.Identity.Offline, record.Refused, record.Without, record.Granted = true, "", false, now
 		record.Denied = without(f.Scopes, record.Scopes...)
-		// A later login never takes scopes away.
-		if lost := without(had, union(record.Scopes, record.Denied)...); len(lost) > 0 && !f.Merged {
+		// A login never takes scopes away: another one asks for all.
+		if len(lost) > 0 && !f.Merged {
 			more = &flow{Return: f.Return, ReturnID: f.ReturnID, Offline: true, Merged: true, Scopes: union(f.Scopes, lost)}
 		}
 	case f.Offline && allowed && !rp.config.Provider.Local && !f.Consent && rp.config.Provider.AuthParams["prompt"] == "":
@@ -98,26 +99,27 @@ func (rp *RelyingParty) gaveOffline(d *discovered, a answer, f flow) bool {
 	return !slices.Contains(f.Scopes, oidc.ScopeOfflineAccess) || slices.Contains(scopesOf(a.tokens, f.Scopes), oidc.ScopeOfflineAccess) || !d.supports(oidc.ScopeOfflineAccess)
 }
 
-func (rp *RelyingParty) loginOf(a answer, granted []string) vault.Login {
+func (rp *RelyingParty) loginOf(a answer, asked, granted []string) vault.Login {
 	p, id := rp.config.Provider, a.identity
 	return vault.Login{
 		Provider: p.Name, Client: p.ClientID, Site: rp.config.Site.String(),
-		Sub: id.Subject, Username: id.Name, Email: id.Email, EmailVerified: id.EmailVerified, Groups: id.Groups, Scopes: granted,
+		Sub: id.Subject, Username: id.Name, Email: id.Email, EmailVerified: id.EmailVerified, Groups: id.Groups, Asked: asked, Scopes: granted,
 		RefreshToken: a.tokens.RefreshToken, AccessToken: a.tokens.AccessToken, AccessExpires: a.expires,
 		IdleExpiresIn: seconds(a.tokens, "refresh_idle_expires_in"), RefreshExpiresIn: seconds(a.tokens, "refresh_expires_in"),
 	}
 }
 
-// grantedScopes are those of the person's grant that works, none without one.
-func (rp *RelyingParty) grantedScopes(ctx context.Context, sub string) ([]string, error) {
+// grantOf is the person's grant, one that the provider refuses for now included;
+// without one it holds nothing and is in no state.
+func (rp *RelyingParty) grantOf(ctx context.Context, sub string) (vault.Grant, error) {
 	found, err := rp.config.Grants.Find(ctx, vault.Query{Provider: rp.config.Provider.Name, Client: rp.config.Provider.ClientID, Sub: sub})
 	if err != nil {
-		return nil, err
+		return vault.Grant{}, err
 	}
 	for _, g := range found {
-		if g.State == vault.Active {
-			return g.Scopes, nil
+		if g.State == vault.Active || g.State == vault.Suspended {
+			return g, nil
 		}
 	}
-	return nil, nil
+	return vault.Grant{}, nil
 }

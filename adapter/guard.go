@@ -216,12 +216,12 @@ func (rp *RelyingParty) session(r *http.Request) (cookie string, _ *session.Reco
 // stepUp asks for background access of somebody who is logged in, and for all
 // that was granted before: a new token takes the place of the old one.
 func (rp *RelyingParty) stepUp(w http.ResponseWriter, r *http.Request, q request) {
-	had, err := rp.grantedScopes(r.Context(), q.record.Identity.Subject)
+	had, err := rp.grantOf(r.Context(), q.record.Identity.Subject)
 	if err != nil {
 		rp.unavailable(w, r, err)
 		return
 	}
-	rp.begin(w, r, flow{Return: requestURI(q.original), Offline: true, Scopes: union(q.scopes, without(had, q.record.Denied...))})
+	rp.begin(w, r, flow{Return: requestURI(q.original), Offline: true, Scopes: union(q.scopes, without(had.Scopes, q.record.Denied...))})
 }
 
 // forApp takes from a request what is not for the app: our cookies, and where it

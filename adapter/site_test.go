@@ -50,21 +50,29 @@ type grants struct {
 	saving func() // while Save runs
 }
 
-func (g *grants) Save(ctx context.Context, l vault.Login) error {
+func (g *grants) Save(ctx context.Context, l vault.Login) (lost []string, err error) {
 	g.mu.Lock()
-	saving, err := g.saving, g.err
+	saving, failed := g.saving, g.err
 	g.mu.Unlock()
 	if saving != nil {
 		saving()
 	}
-	if err := cmp.Or(err, ctx.Err()); err != nil {
-		return err
+	if err := cmp.Or(failed, ctx.Err()); err != nil {
+		return nil, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.saved = append(g.saved, l)
+	for _, s := range g.kept[l.Sub].Scopes {
+		if !slices.Contains(l.Scopes, s) && !slices.Contains(l.Asked, s) {
+			lost = append(lost, s)
+		}
+	}
+	if len(lost) > 0 { // a vault keeps what it has
+		return lost, nil
+	}
 	g.kept[l.Sub] = vault.Grant{Provider: l.Provider, Client: l.Client, Sub: l.Sub, Scopes: l.Scopes, State: vault.Active}
-	return nil
+	return nil, nil
 }
 
 func (g *grants) Has(_ context.Context, _, _, sub string, scopes []string) (bool, error) {

@@ -158,7 +158,7 @@ func (e *env) save(l vault.Login) {
 	l.Client, l.Site = vaulttest.ClientID, site
 	l.Scopes, l.IdleExpiresIn = strings.Fields(scope), 30*24*time.Hour
 	l.RefreshToken = e.provider.Login(l.Sub, l.Username, scope, l.Groups...)
-	if err := e.vault.Save(context.Background(), l); err != nil {
+	if _, err := e.vault.Save(context.Background(), l); err != nil {
 		e.t.Fatal(err)
 	}
 }

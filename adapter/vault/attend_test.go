@@ -27,7 +27,7 @@ func (e *env) people(n int) (ids []string) {
 	e.t.Helper()
 	for i := range n {
 		sub := fmt.Sprintf("sub-%d", i)
-		err := e.vault.Save(context.Background(), vault.Login{
+		_, err := e.vault.Save(context.Background(), vault.Login{
 			Provider: "demo", Client: vaulttest.ClientID, Site: "http://localhost:8081", Sub: sub, Username: sub,
 			Scopes: strings.Fields(granted), RefreshToken: e.provider.Login(sub, sub, granted), IdleExpiresIn: 30 * day,
 		})
@@ -260,7 +260,7 @@ func TestA09_ProvidersDoNotWaitForEachOther(t *testing.T) {
 	p.TokenEndpoint = func(context.Context) (string, error) { return other.URL + "/token", nil }
 	e.config.Providers["other"] = p
 	e.restart()
-	err := e.vault.Save(context.Background(), vault.Login{
+	_, err := e.vault.Save(context.Background(), vault.Login{
 		Provider: "other", Client: vaulttest.ClientID, Sub: "s", Scopes: strings.Fields(granted), RefreshToken: other.Login("s", "s", granted), IdleExpiresIn: 30 * day,
 	})
 	if err != nil {

@@ -199,7 +199,7 @@ func TestFindFollowsNames(t *testing.T) {
 	e := newEnv(t)
 	save := func(sub, name, address string) {
 		t.Helper()
-		err := e.vault.Save(context.Background(), vault.Login{
+		_, err := e.vault.Save(context.Background(), vault.Login{
 			Provider: "demo", Client: vaulttest.ClientID, Sub: sub, Username: name, Email: address, EmailVerified: true, RefreshToken: "t",
 		})
 		if err != nil {
@@ -341,7 +341,7 @@ func TestOtherNodesAreHeard(t *testing.T) {
 	within("tokens were dropped", func() bool { return e.token(id) != first })
 
 	within("kept again", kept)
-	err := other.Save(ctx, vault.Login{
+	_, err := other.Save(ctx, vault.Login{
 		Provider: "demo", Client: vaulttest.ClientID, Sub: "another", Username: "alice", RefreshToken: e.provider.Login("another", "alice", granted),
 	})
 	if err != nil {

@@ -366,10 +366,11 @@ func TestNewerTokenInTheRecordIsLeftAlone(t *testing.T) {
 					return nil
 				}
 				replaced = true
-				return other.Save(context.Background(), vault.Login{
+				_, err := other.Save(context.Background(), vault.Login{
 					Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Username: "alice",
 					Scopes: strings.Fields(granted), RefreshToken: e.provider.Login("sub-alice", "alice", granted),
 				})
+				return err
 			}
 			e.restart()
 			e.provider.Fail(fault...)
@@ -386,7 +387,7 @@ func TestNewerTokenInTheRecordIsLeftAlone(t *testing.T) {
 func TestOtherGrantsDoNotWaitForAHungOne(t *testing.T) {
 	e := newEnv(t)
 	id := e.login()
-	err := e.vault.Save(context.Background(), vault.Login{
+	_, err := e.vault.Save(context.Background(), vault.Login{
 		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-bob", Scopes: strings.Fields(granted),
 		RefreshToken: e.provider.Login("sub-bob", "bob", granted),
 	})

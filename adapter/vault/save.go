@@ -18,6 +18,7 @@ type Login struct {
 	Username, Email  string
 	EmailVerified    bool
 	Groups           []string
+	Asked            []string // scopes that the login asked for
 	Scopes           []string // granted
 	RefreshToken     string
 	AccessToken      string    // may be empty
@@ -35,40 +36,44 @@ const leasePoll = 250 * time.Millisecond
 // waits for.
 const revokeTimeout = 5 * time.Second
 
-// Save keeps the token of a login. When it returns nil the grant is sealed and
-// on disk; it waits for a refresh of the same grant that is under way. The token
-// that it replaces is revoked only then, and only at a realm of this process.
-func (v *Vault) Save(ctx context.Context, l Login) error {
+// Save keeps the token of a login. When it returns no error the grant is sealed
+// and on disk; it waits for a refresh of the same grant that is under way. The
+// token that it replaces is revoked only then, and only at a realm of this
+// process.
+//
+// lost are scopes that the grant holds and the login has not asked for. A grant
+// that works is not replaced by less: it stays as it is, the login's own token is
+// let go, and another login should ask for all. What was asked for and denied is
+// not lost, it was taken away by the person.
+func (v *Vault) Save(ctx context.Context, l Login) (lost []string, err error) {
 	if l.Provider == "" || l.Client == "" || l.Sub == "" || l.RefreshToken == "" {
-		return errors.New("saving grant: provider, client, sub and refresh token are required")
+		return nil, errors.New("saving grant: provider, client, sub and refresh token are required")
 	}
 	p := v.provider(l.Provider, l.Client)
 	if p == nil {
-		return fmt.Errorf("saving grant: provider %s has no client %s", l.Provider, l.Client)
+		return nil, fmt.Errorf("saving grant: provider %s has no client %s", l.Provider, l.Client)
 	}
 	unlock, err := v.locks.acquire(ctx, identity(l.Provider, l.Client, l.Sub))
 	if err != nil {
-		return fmt.Errorf("saving grant: %w", err)
+		return nil, fmt.Errorf("saving grant: %w", err)
 	}
 	defer unlock()
 	id, err := v.random()
 	if err != nil {
-		return fmt.Errorf("saving grant: %w", err)
+		return nil, fmt.Errorf("saving grant: %w", err)
 	}
-	saved, err := v.saved(ctx, p, l, "g_"+id)
+	saved, lost, err := v.saved(ctx, p, l, "g_"+id)
 	if err != nil {
-		return fmt.Errorf("saving grant: %w", err)
+		return nil, fmt.Errorf("saving grant: %w", err)
 	}
-	v.emit(EventSaved, &saved.Grant, "", time.Time{})
 	v.revokeReplaced(ctx, p, saved)
-	return nil
+	return lost, nil
 }
 
-func (v *Vault) saved(ctx context.Context, p *Provider, l Login, newID string) (*record, error) {
+func (v *Vault) saved(ctx context.Context, p *Provider, l Login, newID string) (saved *record, lost []string, err error) {
 	for {
 		now := v.c.Now()
-		var saved *record
-		err := v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
+		err = v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
 			row, err := v.grants.GetBy(tx, scope, byIdentity, identity(l.Provider, l.Client, l.Sub))
 			r := row.Record
 			switch {
@@ -79,19 +84,19 @@ func (v *Vault) saved(ctx context.Context, p *Provider, l Login, newID string) (
 			case !r.Lease.Free(v.c.Node, now):
 				return storage.ErrHeld
 			}
-			r.login(l, p.Local, now)
+			lost = r.login(l, p.Local, now)
 			saved = r
 			return put(r)
 		})
 		switch {
 		case errors.Is(err, storage.ErrHeld):
 			if err := pause(ctx, leasePoll); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		default:
-			return saved, nil
+			return saved, lost, nil
 		}
 	}
 }

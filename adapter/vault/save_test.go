@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func (e *env) has(scopes ...string) bool {
 func TestA05_SavedMeansOnDisk(t *testing.T) {
 	e := newEnv(t)
 	mend := e.backend.broken(errors.New("no space left on device"))
-	err := e.vault.Save(context.Background(), vault.Login{
+	_, err := e.vault.Save(context.Background(), vault.Login{
 		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", RefreshToken: e.provider.Login("sub-alice", "alice", granted),
 	})
 	if err == nil || e.has() {
@@ -44,30 +45,84 @@ func TestSaveRevokesTheReplacedTokenAfterwards(t *testing.T) {
 	e.token(id)
 	mend := e.backend.broken(errors.New("no space left on device"))
 	login := vault.Login{
-		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Username: "alice", Scopes: []string{"openid"},
-		RefreshToken: e.provider.Login("sub-alice", "alice", "openid"),
+		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Username: "alice", Scopes: strings.Fields(granted),
+		RefreshToken: e.provider.Login("sub-alice", "alice", granted),
 	}
-	if err := e.vault.Save(context.Background(), login); err == nil {
+	if _, err := e.vault.Save(context.Background(), login); err == nil {
 		t.Fatal("saved although nothing can be written")
 	}
 	mend()
 	if got := e.provider.Revoked(); len(got) != 0 {
 		t.Fatalf("revoked %q before the new token was on disk", got)
 	}
-	if err := e.vault.Save(context.Background(), login); err != nil {
+	if _, err := e.vault.Save(context.Background(), login); err != nil {
 		t.Fatal(err)
 	}
 	if got := e.provider.Revoked(); !slices.Equal(got, []string{"session-1"}) {
 		t.Fatalf("revoked %q; want the first session", got)
 	}
 	// The same token again replaces nothing.
-	if err := e.vault.Save(context.Background(), login); err != nil {
+	if _, err := e.vault.Save(context.Background(), login); err != nil {
 		t.Fatal(err)
 	}
 	if got := e.provider.Revoked(); len(got) != 1 {
 		t.Fatalf("revoked %q", got)
 	}
 	e.token(id)
+}
+
+// TestScopesOnlyGrow: a login that holds less than the grant, without having asked
+// for the rest, takes nothing away: the grant stays, the login's token goes.
+func TestScopesOnlyGrow(t *testing.T) {
+	for name, c := range map[string]struct {
+		had, asked, got string
+		suspended       bool
+		lost            string
+		replaced        bool
+	}{
+		"the same":                         {"openid mail", "openid mail", "openid mail", false, "", true},
+		"more":                             {"openid", "openid mail", "openid mail", false, "", true},
+		"less, not asked for":              {"openid mail files", "openid", "openid", false, "mail files", false},
+		"another, not asked for":           {"openid mail", "openid files", "openid files", false, "mail", false},
+		"less, asked for and denied":       {"openid mail", "openid mail", "openid", false, "", true},
+		"less, but the grant is suspended": {"openid mail", "openid", "openid", true, "mail", true},
+		"the provider leaves out its name": {"openid offline_access", "openid", "openid", false, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			save := func(asked, got string) []string {
+				t.Helper()
+				lost, err := e.vault.Save(context.Background(), vault.Login{
+					Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Username: "alice",
+					Asked: strings.Fields(asked), Scopes: strings.Fields(got), RefreshToken: e.provider.Login("sub-alice", "alice", got),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return lost
+			}
+			save(c.had, c.had)
+			if c.suspended {
+				if err := e.vault.DropCached(context.Background(), "demo", "sub-alice", "", "user_disabled"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if lost := strings.Join(save(c.asked, c.got), " "); lost != c.lost {
+				t.Errorf("lost %q; want %q", lost, c.lost)
+			}
+			want, revoked := c.had, "session-2"
+			if c.replaced {
+				want, revoked = c.got, "session-1"
+			}
+			if g := e.grant(); strings.Join(g.Scopes, " ") != want || g.State != vault.Active {
+				t.Errorf("grant is %s and holds %q; want %q", g.State, g.Scopes, want)
+			}
+			if got := e.provider.Revoked(); !slices.Equal(got, []string{revoked}) {
+				t.Errorf("revoked %q; want %s", got, revoked)
+			}
+			e.token(e.grant().ID)
+		})
+	}
 }
 
 func TestSaveLeavesForeignTokensAlone(t *testing.T) {
@@ -96,7 +151,7 @@ func TestSaveInParallelMakesOneGrant(t *testing.T) {
 
 func TestSaveKeepsTheAccessTokenOfTheLogin(t *testing.T) {
 	e := newEnv(t)
-	err := e.vault.Save(context.Background(), vault.Login{
+	_, err := e.vault.Save(context.Background(), vault.Login{
 		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Scopes: []string{"openid", "profile"},
 		RefreshToken: e.provider.Login("sub-alice", "alice", granted),
 		AccessToken:  "first", AccessExpires: e.clock().Add(5 * time.Minute),
@@ -113,7 +168,7 @@ func TestSaveKeepsTheAccessTokenOfTheLogin(t *testing.T) {
 
 func TestSaveNeedsAKnownClient(t *testing.T) {
 	e := newEnv(t)
-	err := e.vault.Save(context.Background(), vault.Login{Provider: "demo", Client: "other", Sub: "s", RefreshToken: "t"})
+	_, err := e.vault.Save(context.Background(), vault.Login{Provider: "demo", Client: "other", Sub: "s", RefreshToken: "t"})
 	if err == nil {
 		t.Error("a grant of a client that is not configured was saved")
 	}
@@ -249,7 +304,7 @@ func TestFindTrustsOnlyNamesThatNobodyCouldPick(t *testing.T) {
 		if c.foreign {
 			e.foreign()
 		}
-		err := e.vault.Save(ctx, vault.Login{
+		_, err := e.vault.Save(ctx, vault.Login{
 			Provider: "demo", Client: vaulttest.ClientID, Sub: "s", Username: "Alice", Email: "Alice@example.com", EmailVerified: c.verified, RefreshToken: "t",
 		})
 		if err != nil {

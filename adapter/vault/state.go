@@ -246,17 +246,27 @@ func (r *record) used(job string, now time.Time) bool {
 	return true
 }
 
-// login takes a new login over. The token that it replaces is to be revoked if
-// it is of another offline session of our own realm; a foreign provider may end
-// every token of the client with it.
-func (r *record) login(l Login, local bool, now time.Time) {
+// login takes a new login over and tells which scopes would be lost by it. A grant
+// that works is not given up for less: then the login's token is to be revoked,
+// else the one that it replaces; either only if it is of another offline session
+// of our own realm, for a foreign provider may end every token of the client
+// with it.
+func (r *record) login(l Login, local bool, now time.Time) (lost []string) {
+	lost = r.lost(l)
 	session := ""
 	if local {
 		session = offlineSession(l.RefreshToken)
 	}
-	if r.Local && local && r.RefreshToken != "" && session != "" && r.OfflineSession != "" && session != r.OfflineSession {
-		r.Replaced = append(r.Replaced, r.RefreshToken)
+	surplus := r.RefreshToken
+	if r.State == Active && len(lost) > 0 {
+		surplus = l.RefreshToken
+	}
+	if r.Local && local && surplus != "" && session != "" && r.OfflineSession != "" && session != r.OfflineSession {
+		r.Replaced = append(r.Replaced, surplus)
 		r.Replaced = r.Replaced[max(0, len(r.Replaced)-maxReplaced):]
+	}
+	if r.State == Active && len(lost) > 0 {
+		return lost
 	}
 	if r.CreatedAt.IsZero() {
 		r.CreatedAt = now
@@ -279,4 +289,20 @@ func (r *record) login(l Login, local bool, now time.Time) {
 			Token: l.AccessToken, IssuedAt: now, ExpiresAt: l.AccessExpires,
 		}, now)
 	}
+	r.tell(Notice{Kind: EventSaved, At: now})
+	return lost
+}
+
+// lost are the scopes of the grant that a login neither holds nor has asked for.
+func (r *record) lost(l Login) (lost []string) {
+	if r.State != Active && r.State != Suspended {
+		return nil
+	}
+	for _, s := range r.Scopes {
+		// A provider need not name offline_access, which is what a grant is.
+		if s != "offline_access" && !slices.Contains(l.Scopes, s) && !slices.Contains(l.Asked, s) {
+			lost = append(lost, s)
+		}
+	}
+	return lost
 }

@@ -58,6 +58,7 @@ func (v *Vault) Token(ctx context.Context, grantID string, a Ask) (Token, error)
 	landed := v.flights.DoChan(key, func() (any, error) {
 		v.running.enter()
 		defer v.running.leave()
+		defer v.flights.Forget(key) // nobody joins a flight that has landed
 		select {
 		case <-v.closing:
 			return nil, transient(errors.New("vault is closing"))

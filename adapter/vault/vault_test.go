@@ -174,7 +174,7 @@ func (e *env) login() string {
 
 func (e *env) save(token string) string {
 	e.t.Helper()
-	err := e.vault.Save(context.Background(), vault.Login{
+	_, err := e.vault.Save(context.Background(), vault.Login{
 		Provider: "demo", Client: vaulttest.ClientID, Site: "http://localhost:8081", Sub: "sub-alice", Username: "alice",
 		Scopes: strings.Fields(granted), RefreshToken: token, IdleExpiresIn: 30 * 24 * time.Hour,
 	})

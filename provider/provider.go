@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -105,8 +106,7 @@ func (p *Provider) Serves(path string) bool {
 // Start opens the realm's keys, making those that are missing, and lets the
 // Provider answer.
 func (p *Provider) Start(ctx context.Context) error {
-	c := p.config
-	ring, err := keys.Open(ctx, keys.Config{Store: c.Store, Sealer: c.Sealer, Realm: c.Realm, Now: c.Now, Random: c.Random})
+	ring, err := keys.Open(ctx, p.keys())
 	if err != nil {
 		return err
 	}
@@ -193,8 +193,12 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sweepEvery is how far a count of sessions may be behind.
 const sweepEvery = time.Minute
 
-// Run deletes what has ended, once a minute, until ctx ends.
+// Run deletes what has ended, once a minute, and follows the rotation of keys,
+// until ctx ends.
 func (p *Provider) Run(ctx context.Context) {
+	var follows sync.WaitGroup
+	follows.Go(func() { p.followKeys(ctx) })
+	defer follows.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {

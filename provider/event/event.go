@@ -42,6 +42,7 @@ const (
 	IntrospectTokenError Type = "INTROSPECT_TOKEN_ERROR" // an inactive token was introspected
 	UserChanged          Type = "USER_CHANGED"           // disabled, deleted, roles or not-before changed
 	ClientChanged        Type = "CLIENT_CHANGED"         // disabled, deleted, scopes or not-before changed
+	KeysRotated          Type = "KEYS_ROTATED"           // the realm has new signing keys; see Details
 )
 
 // Event is one thing that happened. Fields that do not apply are empty.

@@ -38,7 +38,7 @@ var b64 = base64.RawURLEncoding.Strict()
 // newest key of alg. It is written by hand because a general builder costs as
 // much as the ES256 signature itself.
 func (r *Ring) Sign(alg, typ string, payload []byte) (string, error) {
-	k := r.current[alg]
+	k := r.current(alg)
 	if k == nil || k.signer == nil {
 		return "", fmt.Errorf("signing token: the realm has no %s key", alg)
 	}
@@ -73,7 +73,7 @@ func (r *Ring) Verify(token string) (Header, []byte, error) {
 // SignHMAC returns payload as a compact JWS with the header typ JWT under the
 // realm's symmetric key. The same payload gives the same bytes.
 func (r *Ring) SignHMAC(payload []byte) (string, error) {
-	k := r.current[HS512]
+	k := r.current(HS512)
 	if k == nil {
 		return "", errors.New("signing token: the realm has no symmetric key")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -24,7 +25,8 @@ var algorithms = []string{RS256, ES256, EdDSA, HS512}
 // Ring is a realm's keys in memory. It is safe for concurrent use: nothing in
 // it changes after Open.
 type Ring struct {
-	current   map[string]*key // by algorithm, the newest
+	now       func() time.Time
+	signing   map[string][]*key // by algorithm, the newest last
 	byID      map[string]*key
 	symmetric map[string]*key // by the header that they write
 	public    []jose.JSONWebKey
@@ -36,22 +38,22 @@ type key struct {
 	headers map[string]string // encoded, by typ
 }
 
-func newRing(records []record) (*Ring, error) {
-	// The newest key of an algorithm signs; kids break a tie, so that all nodes
-	// agree.
+func newRing(records []record, now func() time.Time) (*Ring, error) {
+	// The newest key of an algorithm whose time has come signs; kids break a tie,
+	// so that all nodes agree.
 	records = slices.SortedFunc(slices.Values(records), func(a, b record) int {
 		if d := a.Created.Compare(b.Created); d != 0 {
 			return d
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	r := &Ring{current: map[string]*key{}, byID: map[string]*key{}, symmetric: map[string]*key{}}
+	r := &Ring{now: now, signing: map[string][]*key{}, byID: map[string]*key{}, symmetric: map[string]*key{}}
 	for _, rec := range records {
 		k := &key{record: rec, headers: map[string]string{}}
 		for _, typ := range []string{TypJWT, TypAccess} {
 			k.headers[typ] = header(rec.Alg, typ, rec.ID)
 		}
-		r.current[rec.Alg], r.byID[rec.ID] = k, k
+		r.signing[rec.Alg], r.byID[rec.ID] = append(r.signing[rec.Alg], k), k
 		if rec.Alg == HS512 {
 			r.symmetric[k.headers[TypJWT]] = k
 			continue
@@ -77,6 +79,21 @@ func newRing(records []record) (*Ring, error) {
 	return r, nil
 }
 
+// current is the key of an algorithm that signs, nil if there is none. Where the
+// time of none has come, a clock is behind: the oldest, which every node has.
+func (r *Ring) current(alg string) *key {
+	all := r.signing[alg]
+	for i := len(all) - 1; i > 0; i-- {
+		if !all[i].Created.After(r.now()) {
+			return all[i]
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all[0]
+}
+
 // JWKS returns the public keys (RFC 7517 §5), RS256 first.
 func (r *Ring) JWKS() jose.JSONWebKeySet {
 	return jose.JSONWebKeySet{Keys: slices.Clone(r.public)}
@@ -86,7 +103,7 @@ func (r *Ring) JWKS() jose.JSONWebKeySet {
 func (r *Ring) Algorithms() []string {
 	var out []string
 	for _, alg := range algorithms {
-		if k := r.current[alg]; k != nil && k.signer != nil {
+		if k := r.current(alg); k != nil && k.signer != nil {
 			out = append(out, alg)
 		}
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // Realm is an OpenID Provider of this process. Names of options are those of
-// the Caddyfile; an option that is left out has Keycloak's default.
+// the Caddyfile. An option that is given is read-only elsewhere; one that is left
+// out begins with Keycloak's default and is an administrator's to change.
 type Realm struct {
 	// The public address of the server that carries `nightlatch_provider`,
 	// without a path. The issuer is this plus "/realms/" plus the name. Required.
@@ -20,19 +21,40 @@ type Realm struct {
 	AccessTokenLifespan Duration `json:"access_token_lifespan,omitempty"` // default 5m
 	CodeLifespan        Duration `json:"code_lifespan,omitempty"`         // default 1m
 	LoginTimeout        Duration `json:"login_timeout,omitempty"`         // of one login from its first page on; default 30m
+	LoginActionTimeout  Duration `json:"login_action_timeout,omitempty"`  // for one page of it; default 5m
 	SSOSessionIdle      Duration `json:"sso_session_idle,omitempty"`      // default 30m
 	SSOSessionMax       Duration `json:"sso_session_max,omitempty"`       // default 10h
+	// Offers "Remember me" on the login page. Default off.
+	RememberMe *bool `json:"remember_me,omitempty"`
+	// Of remembered logins, where they are longer than the two above.
+	SSOSessionIdleRememberMe Duration `json:"sso_session_idle_remember_me,omitempty"`
+	SSOSessionMaxRememberMe  Duration `json:"sso_session_max_remember_me,omitempty"`
+	// Of one client within a login. Default: those of the login.
+	ClientSessionIdle Duration `json:"client_session_idle,omitempty"`
+	ClientSessionMax  Duration `json:"client_session_max,omitempty"`
 	// How long an offline session may rest unused. Default 30d.
 	OfflineSessionIdle Duration `json:"offline_session_idle,omitempty"`
 	// Ends offline sessions this long after the login, however often they are
 	// used. Naming it switches Offline Session Max Limited on; default: off.
 	OfflineSessionMax Duration `json:"offline_session_max,omitempty"`
+	// Instead of the two above for clients without limits of their own, where they
+	// are shorter.
+	ClientOfflineSessionIdle Duration `json:"client_offline_session_idle,omitempty"`
+	ClientOfflineSessionMax  Duration `json:"client_offline_session_max,omitempty"`
 	// Offline sessions of one user at one client; the longest unused goes. Default 100.
 	OfflineSessionLimit int `json:"offline_session_limit,omitempty"`
 	// Single use: each refresh token works once. Default off.
-	RevokeRefreshToken bool `json:"revoke_refresh_token,omitempty"`
+	RevokeRefreshToken *bool `json:"revoke_refresh_token,omitempty"`
 	// How often beyond once a refresh token may be used under single use. Default 0.
-	RefreshTokenMaxReuse int `json:"refresh_token_max_reuse,omitempty"`
+	RefreshTokenMaxReuse *int `json:"refresh_token_max_reuse,omitempty"`
+	// Whether the store keeps events of people and clients. Default on.
+	EventsEnabled *bool `json:"events_enabled,omitempty"`
+	// How long it keeps them. Default 90d.
+	EventsExpiration Duration `json:"events_expiration,omitempty"`
+	// Which types of them, in Keycloak's names. Default: all.
+	EnabledEventTypes []string `json:"enabled_event_types,omitempty"`
+	// Whether it keeps what administrators do. Default on.
+	AdminEventsEnabled *bool `json:"admin_events_enabled,omitempty"`
 	// Of ID and access tokens: RS256 (default), ES256 or EdDSA.
 	SigningAlgorithm string `json:"signing_algorithm,omitempty"`
 	// Realm roles of users that declare none. Default: offline_access.
@@ -79,10 +101,10 @@ type Client struct {
 	RedirectURIs           []string `json:"redirect_uris,omitempty"` // exact; http://localhost:*/path means any port
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
 	WebOrigins             []string `json:"web_origins,omitempty"` // for CORS; "+": those of the redirect URIs
-	ServiceAccount         bool     `json:"service_account,omitempty"`
-	DirectAccessGrants     bool     `json:"direct_access_grants,omitempty"`
-	DeviceGrant            bool     `json:"device_grant,omitempty"` // for devices without a browser
-	ConsentRequired        bool     `json:"consent_required,omitempty"`
+	ServiceAccount         *bool    `json:"service_account,omitempty"`
+	DirectAccessGrants     *bool    `json:"direct_access_grants,omitempty"`
+	DeviceGrant            *bool    `json:"device_grant,omitempty"` // for devices without a browser
+	ConsentRequired        *bool    `json:"consent_required,omitempty"`
 	RequirePKCE            *bool    `json:"require_pkce,omitempty"` // default on; a public client cannot switch it off
 	// Whether every role of the user is in the client's scope. Default on.
 	FullScope        *bool    `json:"full_scope,omitempty"`
@@ -93,6 +115,8 @@ type Client struct {
 
 	// Instead of the realm's settings.
 	AccessTokenLifespan  Duration `json:"access_token_lifespan,omitempty"`
+	ClientSessionIdle    Duration `json:"client_session_idle,omitempty"`
+	ClientSessionMax     Duration `json:"client_session_max,omitempty"`
 	OfflineSessionIdle   Duration `json:"offline_session_idle,omitempty"`
 	OfflineSessionMax    Duration `json:"offline_session_max,omitempty"`
 	RevokeRefreshToken   *bool    `json:"revoke_refresh_token,omitempty"`

@@ -124,7 +124,12 @@ func dropOf(e event.Event) (drop, bool) {
 			reason = "revoked"
 		}
 		return drop{offlineSession: e.OfflineSession, reason: reason}, true
-	case event.UserChanged, event.RevokeGrant:
+	case event.RevokeGrant:
+		if e.OfflineSession != "" {
+			return drop{offlineSession: e.OfflineSession, reason: e.Reason}, true
+		}
+		return drop{sub: e.Subject, reason: e.Reason}, e.Subject != ""
+	case event.UserChanged:
 		return drop{sub: e.Subject, reason: e.Reason}, e.Subject != ""
 	}
 	return drop{}, false

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,19 +73,49 @@ func (r *Realm) provision(name string, log *slog.Logger) (*runningRealm, error) 
 func (r *Realm) settings(name string) (realm.Settings, error) {
 	s := realm.Settings{
 		Name: name, DisplayName: r.DisplayName, URL: r.URL, Enabled: true,
-		OfflineSessionMaxLimited: r.OfflineSessionMax != "", RevokeRefreshToken: r.RevokeRefreshToken,
-		RefreshTokenMaxReuse: r.RefreshTokenMaxReuse, OfflineSessionLimit: r.OfflineSessionLimit,
-		SigningAlgorithm: r.SigningAlgorithm, DefaultRoles: r.DefaultRoles,
+		RememberMe: isOn(r.RememberMe), OfflineSessionMaxLimited: r.OfflineSessionMax != "", RevokeRefreshToken: isOn(r.RevokeRefreshToken),
+		OfflineSessionLimit: r.OfflineSessionLimit, EventsEnabled: r.EventsEnabled, EnabledEventTypes: r.EnabledEventTypes,
+		AdminEventsEnabled: r.AdminEventsEnabled, SigningAlgorithm: r.SigningAlgorithm, DefaultRoles: r.DefaultRoles,
+		Declared: switchedOff(map[string]*bool{"remember_me": r.RememberMe, "revoke_refresh_token": r.RevokeRefreshToken}),
 	}
+	if r.RefreshTokenMaxReuse != nil {
+		s.RefreshTokenMaxReuse = *r.RefreshTokenMaxReuse
+		s.Declared = append(s.Declared, "refresh_token_max_reuse")
+	}
+	if r.EventsExpiration != "" {
+		s.EventsExpiration = new(time.Duration)
+	}
+	var none time.Duration // where the value of an option that is left out goes
 	return s, errors.Join(checkAlgorithm(r.SigningAlgorithm), spans{
-		"access_token_lifespan": {r.AccessTokenLifespan, &s.AccessTokenLifespan},
-		"code_lifespan":         {r.CodeLifespan, &s.CodeLifespan},
-		"login_timeout":         {r.LoginTimeout, &s.LoginTimeout},
-		"sso_session_idle":      {r.SSOSessionIdle, &s.SSOSessionIdle},
-		"sso_session_max":       {r.SSOSessionMax, &s.SSOSessionMax},
-		"offline_session_idle":  {r.OfflineSessionIdle, &s.OfflineSessionIdle},
-		"offline_session_max":   {r.OfflineSessionMax, &s.OfflineSessionMax},
+		"access_token_lifespan":        {r.AccessTokenLifespan, &s.AccessTokenLifespan},
+		"code_lifespan":                {r.CodeLifespan, &s.CodeLifespan},
+		"login_timeout":                {r.LoginTimeout, &s.LoginTimeout},
+		"login_action_timeout":         {r.LoginActionTimeout, &s.LoginActionTimeout},
+		"sso_session_idle":             {r.SSOSessionIdle, &s.SSOSessionIdle},
+		"sso_session_max":              {r.SSOSessionMax, &s.SSOSessionMax},
+		"offline_session_idle":         {r.OfflineSessionIdle, &s.OfflineSessionIdle},
+		"offline_session_max":          {r.OfflineSessionMax, &s.OfflineSessionMax},
+		"sso_session_idle_remember_me": {r.SSOSessionIdleRememberMe, &s.SSOSessionIdleRememberMe},
+		"sso_session_max_remember_me":  {r.SSOSessionMaxRememberMe, &s.SSOSessionMaxRememberMe},
+		"client_session_idle":          {r.ClientSessionIdle, &s.ClientSessionIdle},
+		"client_session_max":           {r.ClientSessionMax, &s.ClientSessionMax},
+		"client_offline_session_idle":  {r.ClientOfflineSessionIdle, &s.ClientOfflineSessionIdle},
+		"client_offline_session_max":   {r.ClientOfflineSessionMax, &s.ClientOfflineSessionMax},
+		"events_expiration":            {r.EventsExpiration, cmp.Or(s.EventsExpiration, &none)},
 	}.parse())
+}
+
+func isOn(option *bool) bool { return option != nil && *option }
+
+// switchedOff names the switches that are declared to be off.
+func switchedOff(switches map[string]*bool) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(switches)) {
+		if on := switches[name]; on != nil && !*on {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // spans are options by name: as written, and where the parsed value goes.
@@ -108,11 +139,15 @@ func (c *Client) declare(id string) (provider.DeclaredClient, error) {
 	d := provider.DeclaredClient{Secret: c.Secret, Client: client.Client{
 		ClientID: id, Name: c.Name, BaseURL: c.BaseURL, Public: c.Public,
 		RedirectURIs: c.RedirectURIs, PostLogoutRedirectURIs: c.PostLogoutRedirectURIs, WebOrigins: c.WebOrigins,
-		StandardFlow: len(c.RedirectURIs) > 0, DirectAccessGrants: c.DirectAccessGrants, ServiceAccount: c.ServiceAccount,
-		DeviceGrant: c.DeviceGrant, ConsentRequired: c.ConsentRequired, RequirePKCE: c.Public || c.RequirePKCE == nil || *c.RequirePKCE,
+		StandardFlow: len(c.RedirectURIs) > 0, DirectAccessGrants: isOn(c.DirectAccessGrants), ServiceAccount: isOn(c.ServiceAccount),
+		DeviceGrant: isOn(c.DeviceGrant), ConsentRequired: isOn(c.ConsentRequired), RequirePKCE: c.Public || c.RequirePKCE == nil || *c.RequirePKCE,
 		FullScope: c.FullScope == nil || *c.FullScope, ScopeRoles: c.ScopeRoles,
 		DefaultScopes: c.DefaultScopes, OptionalScopes: c.OptionalScopes, SigningAlgorithm: c.SigningAlgorithm,
 		RevokeRefreshToken: c.RevokeRefreshToken, RefreshTokenMaxReuse: c.RefreshTokenMaxReuse,
+		Declared: switchedOff(map[string]*bool{
+			"service_account": c.ServiceAccount, "direct_access_grants": c.DirectAccessGrants,
+			"device_grant": c.DeviceGrant, "consent_required": c.ConsentRequired,
+		}),
 	}}
 	if c.RequirePKCE == nil && !c.Public {
 		d.Unset = append(d.Unset, "require_pkce")
@@ -135,6 +170,8 @@ func (c *Client) declare(id string) (provider.DeclaredClient, error) {
 		to   **time.Duration
 	}{
 		{"access_token_lifespan", c.AccessTokenLifespan, &d.AccessTokenLifespan},
+		{"client_session_idle", c.ClientSessionIdle, &d.ClientSessionIdle},
+		{"client_session_max", c.ClientSessionMax, &d.ClientSessionMax},
 		{"offline_session_idle", c.OfflineSessionIdle, &d.OfflineSessionIdle},
 		{"offline_session_max", c.OfflineSessionMax, &d.OfflineSessionMax},
 	} {

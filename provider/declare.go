@@ -5,14 +5,19 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/declared"
+	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -115,18 +120,18 @@ func (p *Provider) Declare(ctx context.Context, d Declaration) error {
 		ids[i] = oidc.NewID(p.config.Random)
 	}
 	now := p.config.Now().UTC()
-	err = p.config.Store.Update(ctx, func(tx storage.Tx) error {
-		settings, err := p.declareRealm(tx, d)
+	err = p.audit.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
+		settings, err := p.declareRealm(tx, tell, d, now)
 		if err != nil {
 			return err
 		}
 		for i, u := range d.Users {
-			if err := p.declareUser(tx, u, hashes[i], ids[i], now); err != nil {
+			if err := p.declareUser(tx, tell, u, hashes[i], ids[i], now); err != nil {
 				return fmt.Errorf("user %s: %w", u.Username, err)
 			}
 		}
 		for i, c := range d.Clients {
-			if err := p.declareClient(tx, settings, c, ids[len(d.Users)+i], now); err != nil {
+			if err := p.declareClient(tx, tell, settings, c, ids[len(d.Users)+i], now); err != nil {
 				return fmt.Errorf("client %s: %w", c.ClientID, err)
 			}
 		}
@@ -177,7 +182,10 @@ func (p *Provider) hash(ctx context.Context, d Declaration) ([]string, error) {
 	return hashes, nil
 }
 
-func (p *Provider) declareRealm(tx storage.Tx, d Declaration) (realm.Settings, error) {
+// reasonDeclared of the events of what a configuration changes.
+const reasonDeclared = "declared"
+
+func (p *Provider) declareRealm(tx storage.Tx, tell audit.Tell, d Declaration, now time.Time) (realm.Settings, error) {
 	base := realm.Settings{Name: d.Settings.Name, Enabled: true}
 	have, err := realm.Table.Get(tx, base.Name, base.Name)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -197,34 +205,42 @@ func (p *Provider) declareRealm(tx storage.Tx, d Declaration) (realm.Settings, e
 	if err := client.EnsureScopes(tx, s.Name); err != nil {
 		return s, err
 	}
+	changed := have.Managed && !reflect.DeepEqual(*have, s)
 	var names []string
 	for _, u := range d.Users {
 		names = append(names, u.Roles...)
 	}
 	for _, r := range d.Roles {
-		if err := p.declareRole(tx, r); err != nil {
+		had, err := p.declareRole(tx, r)
+		if err != nil {
 			return s, fmt.Errorf("role %s: %w", r.Name, err)
 		}
+		changed = changed || had
 		names = append(names, r.Composites...)
+	}
+	if changed {
+		tell(event.Event{Time: now, Type: event.RealmChanged, Realm: s.Name, Reason: reasonDeclared})
 	}
 	return s.Resolve(), user.EnsureRoles(tx, s, names...)
 }
 
-func (p *Provider) declareRole(tx storage.Tx, d user.Role) error {
+// declareRole tells whether it changed a role that was there.
+func (p *Provider) declareRole(tx storage.Tx, d user.Role) (changed bool, err error) {
 	base := user.NewRole(p.config.Realm, d.Name)
 	have, err := user.Roles.Get(tx, p.config.Realm, d.Name)
-	if errors.Is(err, storage.ErrNotFound) {
+	fresh := errors.Is(err, storage.ErrNotFound)
+	if fresh {
 		have, err = base, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	r, err := declared.Merge(*have, *base, d, "id")
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.ID = base.ID
-	return user.Roles.Put(tx, p.config.Realm, r.Name, &r)
+	return !fresh && !reflect.DeepEqual(*have, r), user.Roles.Put(tx, p.config.Realm, r.Name, &r)
 }
 
 // userState is what of a user no declaration sets by its fields: state, and what
@@ -233,7 +249,7 @@ var userState = []string{
 	"id", "enabled", "password_hash", "roles", "default_roles", "not_before", "created_at",
 }
 
-func (p *Provider) declareUser(tx storage.Tx, d DeclaredUser, hash, id string, now time.Time) error {
+func (p *Provider) declareUser(tx storage.Tx, tell audit.Tell, d DeclaredUser, hash, id string, now time.Time) error {
 	base := user.User{ID: id, Username: d.Username, Enabled: true, CreatedAt: now}
 	have, err := byName(tx, p.config.Realm, d.Username)
 	if err != nil {
@@ -264,13 +280,19 @@ func (p *Provider) declareUser(tx storage.Tx, d DeclaredUser, hash, id string, n
 		u.PasswordHash, u.DeclaredPassword = hash, print
 	}
 	u.Managed, u.Retired = true, false
+	if have != &base && (u.Enabled != have.Enabled || u.DefaultRoles != have.DefaultRoles || !slices.Equal(u.Roles, have.Roles)) {
+		tell(standing.UserChanged(p.config.Realm, &u, reasonDeclared, now))
+	}
+	if have != &base && u.PasswordHash != have.PasswordHash {
+		tell(standing.PasswordChanged(p.config.Realm, &u, now))
+	}
 	return user.Users.Put(tx, p.config.Realm, u.ID, &u)
 }
 
 // clientState is what of a client is never declared.
 var clientState = []string{"id", "enabled", "not_before", "created_at"}
 
-func (p *Provider) declareClient(tx storage.Tx, s realm.Settings, d DeclaredClient, id string, now time.Time) error {
+func (p *Provider) declareClient(tx storage.Tx, tell audit.Tell, s realm.Settings, d DeclaredClient, id string, now time.Time) error {
 	d.SecretHash = nil
 	if d.Secret != "" {
 		d.SecretHash = client.HashSecret(p.secretKey(), d.Secret)
@@ -289,6 +311,9 @@ func (p *Provider) declareClient(tx storage.Tx, s realm.Settings, d DeclaredClie
 	}
 	c.Enabled = c.Enabled || c.Undeclared
 	c.Managed, c.Undeclared, c.Retired = true, false, false
+	if have.Managed && !reflect.DeepEqual(*have, c) {
+		tell(standing.ClientChanged(p.config.Realm, &c, reasonDeclared, now))
+	}
 	return client.Clients.Put(tx, p.config.Realm, c.ID, &c)
 }
 
@@ -338,24 +363,31 @@ func (p *Provider) Retire(ctx context.Context, d Declaration) error {
 	for _, r := range d.Roles {
 		keepRoles[r.Name] = true
 	}
-	err := each(ctx, p.config.Store, &user.Users, p.config.Realm, func(u *user.User) bool {
+	now := p.config.Now().UTC()
+	err := each(ctx, p.audit, &user.Users, p.config.Realm, func(u *user.User, tell audit.Tell) bool {
 		if !u.Managed || u.Retired || keepUsers[strings.ToLower(u.Username)] {
 			return false
+		}
+		if u.Enabled {
+			tell(standing.UserChanged(p.config.Realm, u, session.UserDisabled, now))
 		}
 		u.Retired, u.Undeclared, u.Enabled = true, u.Undeclared || u.Enabled, false
 		return true
 	})
 	if err == nil {
-		err = each(ctx, p.config.Store, &client.Clients, p.config.Realm, func(c *client.Client) bool {
+		err = each(ctx, p.audit, &client.Clients, p.config.Realm, func(c *client.Client, tell audit.Tell) bool {
 			if !c.Managed || c.Retired || keepClients[c.ClientID] {
 				return false
+			}
+			if c.Enabled {
+				tell(standing.ClientChanged(p.config.Realm, c, standing.ClientDisabled, now))
 			}
 			c.Retired, c.Undeclared, c.Enabled = true, c.Undeclared || c.Enabled, false
 			return true
 		})
 	}
 	if err == nil {
-		err = each(ctx, p.config.Store, &user.Roles, p.config.Realm, func(r *user.Role) bool {
+		err = each(ctx, p.audit, &user.Roles, p.config.Realm, func(r *user.Role, _ audit.Tell) bool {
 			gone := len(r.Declared) > 0 && !keepRoles[r.Name]
 			if gone {
 				r.Declared = nil
@@ -370,11 +402,11 @@ func (p *Provider) Retire(ctx context.Context, d Declaration) error {
 }
 
 // each changes the records of a realm that change tells to, page by page.
-func each[T any](ctx context.Context, s *storage.Store, table *storage.Table[T], realm string, change func(*T) bool) error {
+func each[T any](ctx context.Context, log *audit.Log, table *storage.Table[T], realm string, change func(*T, audit.Tell) bool) error {
 	const page = 200
 	for after, more := "", true; more; {
 		var last string
-		err := s.Update(ctx, func(tx storage.Tx) error {
+		err := log.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
 			rows, err := table.List(tx, realm, after, page)
 			if err != nil {
 				return err
@@ -382,7 +414,7 @@ func each[T any](ctx context.Context, s *storage.Store, table *storage.Table[T],
 			more = len(rows) == page
 			for _, row := range rows {
 				last = row.ID
-				if change(row.Record) {
+				if change(row.Record, tell) {
 					if err := table.Put(tx, realm, row.ID, row.Record); err != nil {
 						return err
 					}

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider"
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/user"
 )
@@ -233,5 +235,66 @@ func TestRealmBelowAPath(t *testing.T) {
 	rec := get(strings.Replace(authURL("reports", "openid"), issuer, "/auth/realms/demo", 1))
 	if to := rec.Header().Get("Location"); !strings.HasPrefix(to, "/auth/realms/demo/login-actions/authenticate?") {
 		t.Errorf("the login is at %q (%d)", to, rec.Code)
+	}
+}
+
+// A restart with the same declaration changes nothing, and tells of nothing.
+func TestDeclaredAgain(t *testing.T) {
+	w := newWorld(t, singleUse(0), func(s *realm.Settings) { s.DefaultRoles = []string{"offline_access"} })
+	told := len(w.events)
+	w.restart()
+	if more := w.events[told:]; len(more) > 0 {
+		t.Errorf("told of %+v", more)
+	}
+}
+
+// What a reload takes away is told, so that nobody goes on with it.
+func TestDeclarationTells(t *testing.T) {
+	w := newWorld(t)
+	declare := func(edit func(*provider.Declaration)) []event.Event {
+		t.Helper()
+		d := provider.Declaration{
+			Settings: w.settings, Clients: []provider.DeclaredClient{declaredClient()},
+			Users: []provider.DeclaredUser{{Username: "alice", Password: "alice-pw"}, {Username: "carol", Password: "carol-pw", Roles: []string{"keeper"}}},
+			Roles: []user.Role{{Name: "keeper", Composites: []string{"offline_access"}}},
+		}
+		edit(&d)
+		told := len(w.events)
+		w.reload(d)
+		return w.events[told:]
+	}
+	declare(func(*provider.Declaration) {})
+	for _, tt := range []struct {
+		name        string
+		edit        func(*provider.Declaration)
+		kind        event.Type
+		who, reason string
+	}{
+		{"a role taken", func(d *provider.Declaration) { d.Users[1].Roles = []string{} }, event.UserChanged, "carol", "declared"},
+		{"and given back", func(*provider.Declaration) {}, event.UserChanged, "carol", "declared"},
+		{"the default roles taken", func(d *provider.Declaration) { d.Users[0].Roles = []string{"editor"} }, event.UserChanged, "alice", "declared"},
+		{"and given back", func(*provider.Declaration) {}, event.UserChanged, "alice", "declared"},
+		{"a composite taken", func(d *provider.Declaration) { d.Roles[0].Composites = []string{} }, event.RealmChanged, "", "declared"},
+		{"and given back", func(*provider.Declaration) {}, event.RealmChanged, "", "declared"},
+		{"a user gone", func(d *provider.Declaration) { d.Users = d.Users[:1] }, event.UserChanged, "carol", "user_disabled"},
+		{"and back", func(*provider.Declaration) {}, event.UserChanged, "carol", "declared"},
+		{"a client gone", func(d *provider.Declaration) { d.Clients = nil }, event.ClientChanged, "reports", "client_disabled"},
+		{"and back", func(*provider.Declaration) {}, event.ClientChanged, "reports", "declared"},
+		{"a client's scope taken", func(d *provider.Declaration) { d.Clients[0].OptionalScopes = []string{"address"} }, event.ClientChanged, "reports", "declared"},
+		{"and given back", func(*provider.Declaration) {}, event.ClientChanged, "reports", "declared"},
+		{"a password", func(d *provider.Declaration) { d.Users[0].Password = "another" }, event.UpdateCredential, "alice", ""},
+		{"and back", func(*provider.Declaration) {}, event.UpdateCredential, "alice", ""},
+		{"a setting", func(d *provider.Declaration) { d.Settings.OfflineSessionIdle = day }, event.RealmChanged, "", "declared"},
+		{"and back", func(*provider.Declaration) {}, event.RealmChanged, "", "declared"},
+	} {
+		told := declare(tt.edit)
+		if len(told) != 1 || told[0].Type != tt.kind || told[0].Reason != tt.reason || told[0].Username+told[0].Client != tt.who {
+			t.Errorf("%s: told of %+v", tt.name, told)
+			continue
+		}
+		if kept := w.kept(audit.Query{Max: 1}); kept[0].Type != tt.kind {
+			t.Errorf("%s: kept %+v", tt.name, kept)
+		}
+		w.advance(time.Second)
 	}
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/authorize"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/device"
@@ -25,6 +27,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/revoke"
 	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/provider/userinfo"
 	"github.com/nightlatch/nightlatch/provider/web"
@@ -61,6 +64,7 @@ type Provider struct {
 	config   Config
 	settings realm.Settings // name and URL alone; the store has the rest
 	hasher   *user.Hasher
+	audit    *audit.Log
 	pages    *web.Pages
 	mux      atomic.Pointer[http.ServeMux] // nil until Start
 }
@@ -84,6 +88,9 @@ func New(c Config) (*Provider, error) {
 		p.config.Events = event.Discard
 	}
 	p.hasher = &user.Hasher{Random: p.config.Random}
+	p.audit = audit.New(audit.Config{
+		Store: p.config.Store, Realm: c.Realm, Random: p.config.Random, Logger: p.config.Logger, Sink: p.config.Events,
+	})
 	var err error
 	if p.pages, err = web.New(p.settings.Path()+"/resources", c.Realm); err != nil {
 		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
@@ -125,30 +132,30 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	documents := &discovery.Handler{Store: c.Store, Realm: c.Realm, Ring: ring, GrantTypes: grant.Types(), Log: c.Logger}
 	authorization := &authorize.Handler{
 		Store: c.Store, Realm: c.Realm, Ring: ring, Browser: browser, Pages: p.pages,
-		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
 	}
 	authentication := &login.Handler{
 		Store: c.Store, Realm: c.Realm, Browser: browser, Hasher: p.hasher, Pages: p.pages,
-		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
 	}
 	devices := &device.Handler{
 		Store: c.Store, Realm: c.Realm, Auth: auth, Browser: browser, Pages: p.pages,
-		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
 	}
 	tokens := &grant.Handler{
 		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Hasher: p.hasher,
-		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events, At: c.RefreshAt,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit, At: c.RefreshAt,
 	}
 	introspection := &introspect.Handler{
-		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Now: c.Now, Log: c.Logger, Events: c.Events,
+		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Now: c.Now, Log: c.Logger, Audit: p.audit,
 	}
 	revocation := &revoke.Handler{
-		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Now: c.Now, Log: c.Logger, Events: c.Events,
+		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Now: c.Now, Log: c.Logger, Audit: p.audit,
 	}
 	claims := &userinfo.Handler{Store: c.Store, Realm: c.Realm, Ring: ring, Now: c.Now, Log: c.Logger}
 	endSession := &logout.Handler{
 		Store: c.Store, Realm: c.Realm, Ring: ring, Auth: auth, Browser: browser, Pages: p.pages,
-		Now: c.Now, Random: c.Random, Log: c.Logger, Events: c.Events,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
 	}
 
 	base := p.settings.Path()
@@ -193,12 +200,13 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sweepEvery is how far a count of sessions may be behind.
 const sweepEvery = time.Minute
 
-// Run deletes what has ended, once a minute, and follows the rotation of keys,
-// until ctx ends.
+// Run keeps the store tidy until ctx ends: it deletes what has ended, once a
+// minute, writes the events that wait, and follows the rotation of keys.
 func (p *Provider) Run(ctx context.Context) {
-	var follows sync.WaitGroup
-	follows.Go(func() { p.followKeys(ctx) })
-	defer follows.Wait()
+	var beside sync.WaitGroup
+	beside.Go(func() { p.audit.Run(ctx) })
+	beside.Go(func() { p.followKeys(ctx) })
+	defer beside.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -207,8 +215,27 @@ func (p *Provider) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := session.Sweep(ctx, p.config.Store, p.config.Realm, p.config.Now().UTC()); err != nil && ctx.Err() == nil {
-			p.config.Logger.Error("sweeping sessions", "realm", p.config.Realm, "err", err)
+		if err := p.Sweep(ctx); err != nil && ctx.Err() == nil {
+			p.config.Logger.Error("sweeping", "realm", p.config.Realm, "err", err)
 		}
+	}
+}
+
+// Sweep is one round of Run: sessions that have ended by the settings of now,
+// and events that are older than the realm keeps them.
+func (p *Provider) Sweep(ctx context.Context) error {
+	now := p.config.Now().UTC()
+	return errors.Join(
+		session.Sweep(ctx, p.config.Store, p.ending(now), p.config.Realm, now),
+		audit.Sweep(ctx, p.config.Store, p.config.Realm, now),
+	)
+}
+
+// ending tells of the offline sessions that a sweep ends.
+func (p *Provider) ending(now time.Time) session.Updater {
+	return func(ctx context.Context, fn func(storage.Tx, func(*session.ClientSession)) error) error {
+		return p.audit.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
+			return fn(tx, func(cs *session.ClientSession) { tell(standing.Ended(tx, p.config.Realm, cs, now)) })
+		})
 	}
 }

@@ -40,7 +40,7 @@ func (p *Provider) RotateKeys(ctx context.Context, algs ...string) ([]keys.Rotat
 	for _, k := range made {
 		e.Details[strings.ToLower(k.Alg)] = k.ID
 	}
-	p.config.Events.Emit(ctx, e)
+	p.audit.Tell(ctx, e)
 	return made, nil
 }
 

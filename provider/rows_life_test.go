@@ -60,7 +60,7 @@ func TestO31_SurvivesLogout(t *testing.T) {
 	})
 	w.refresh("reports", offline.refreshed()).ok()
 	w.advance(11 * time.Hour)
-	if err := session.Sweep(t.Context(), w.store, "demo", w.clock()); err != nil {
+	if err := w.provider.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.refresh("reports", offline.refreshed()).ok()
@@ -99,7 +99,7 @@ func TestO33_OfflineSessionIdle(t *testing.T) {
 	w.refresh("reports", r.refreshed()).fails(400, "invalid_grant", "idle_expired")
 
 	t.Run("swept", func(t *testing.T) {
-		if err := session.Sweep(t.Context(), w.store, "demo", w.clock()); err != nil {
+		if err := w.provider.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if r := w.refresh("reports", r.refreshed()); r.status != 400 || r.text("error") != "invalid_grant" {

@@ -8,7 +8,6 @@ import (
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/realm"
-	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -115,7 +114,7 @@ func TestO36_SettingsOfNow(t *testing.T) {
 		}
 		w.advance(2 * day)
 		w.edit(func(s *realm.Settings) { s.OfflineSessionIdle = day })
-		if err := session.Sweep(t.Context(), w.store, "demo", w.clock()); err != nil {
+		if err := w.provider.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.edit(func(s *realm.Settings) { s.OfflineSessionIdle = 0 })

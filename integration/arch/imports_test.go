@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"provider/declared": nil,
 
 	"provider/realm":    {"storage"},
+	"provider/audit":    {"storage", "provider/oidc", "provider/event", "provider/realm"},
 	"provider/keys":     {"storage", "provider/oidc"},
 	"provider/token":    {"provider/oidc", "provider/keys"},
 	"provider/client":   {"storage", "provider/oidc", "provider/realm"},
@@ -43,7 +44,9 @@ var mayImport = map[string][]string{
 	"provider/web":      {"page", "provider/oidc"},
 	"provider/endpoint": {"storage", "provider/oidc", "provider/web"},
 
-	"provider/standing": {"storage", "provider/oidc", "provider/realm", "provider/client", "provider/user", "provider/session", "provider/token"},
+	"provider/standing": {
+		"storage", "provider/oidc", "provider/event", "provider/realm", "provider/client", "provider/user", "provider/session", "provider/consent", "provider/token",
+	},
 
 	"provider/authorize":  domain,
 	"provider/login":      domain,
@@ -68,7 +71,7 @@ var mayImport = map[string][]string{
 }
 
 var domain = []string{
-	"storage", "provider/oidc", "provider/event", "provider/realm", "provider/keys", "provider/token", "provider/client",
+	"storage", "provider/oidc", "provider/event", "provider/realm", "provider/audit", "provider/keys", "provider/token", "provider/client",
 	"provider/user", "provider/session", "provider/consent", "provider/standing", "provider/web", "provider/endpoint",
 }
 

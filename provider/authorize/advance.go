@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
@@ -172,7 +173,9 @@ func (h *Handler) giveCode(w http.ResponseWriter, r *http.Request, f *flow, gran
 	raw := session.MakeCode(h.Random)
 	policy := session.PolicyOf(f.settings, f.client).ForUser(f.user.NotBefore)
 	browser := r.UserAgent()
-	err := h.Store.Update(r.Context(), func(tx storage.Tx) error {
+	login := h.event(r, f, event.Login, "")
+	err := h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
+		tell(login)
 		us, err := session.UserSessions.Get(tx, h.Realm, f.session.ID)
 		if errors.Is(err, storage.ErrNotFound) {
 			return oidc.Errorf(oidc.CodeLoginRequired, "the user has logged out")
@@ -206,7 +209,6 @@ func (h *Handler) giveCode(w http.ResponseWriter, r *http.Request, f *flow, gran
 	if err != nil {
 		return err
 	}
-	h.emit(r, f, event.Login, "")
 	if f.device != nil {
 		h.Pages.DeviceDone(w, r, web.DeviceDone{Client: name(f.client), Connected: true})
 		return nil

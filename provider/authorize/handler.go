@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
@@ -33,7 +34,7 @@ type Handler struct {
 	Now     func() time.Time
 	Random  io.Reader
 	Log     *slog.Logger
-	Events  event.Sink
+	Audit   *audit.Log
 }
 
 // flow is what one hop of a request knows.
@@ -148,15 +149,19 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 	}
 	asked := f.ask(granted.Scopes)
 	if !form.Has("accept") {
-		if err := h.forget(r.Context(), f, errDeclined); err != nil {
+		if err := h.forget(r.Context(), f, errDeclined, h.event(r, f, event.ConsentDenied, "")); err != nil {
 			return nil, err
 		}
-		h.emit(r, f, event.ConsentDenied, "")
 		h.refuse(w, r, f, errDeclined)
 		return nil, nil
 	}
 	now := h.Now().UTC()
-	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
+	given := h.event(r, f, event.GrantConsent, "")
+	if f.consent != nil {
+		given.Type = event.UpdateConsent
+	}
+	err = h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
+		tell(given)
 		if err := consent.Give(tx, h.Realm, f.user.ID, f.client.ID, asked, nil, now); err != nil {
 			return err
 		}
@@ -174,7 +179,6 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 	if err != nil {
 		return nil, err
 	}
-	h.emit(r, f, event.GrantConsent, "")
 	return h.resume(r)
 }
 
@@ -235,7 +239,7 @@ func (h *Handler) who(tx storage.Tx, f *flow, r *http.Request) error {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, f *flow, err error) {
 	var e *oidc.Error
 	if errors.As(err, &e) {
-		h.emit(r, f, event.LoginError, e.Code)
+		h.Audit.Tell(r.Context(), h.event(r, f, event.LoginError, e.Code))
 	}
 	switch {
 	case f.device == nil:
@@ -249,11 +253,12 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, f *flow, err er
 
 // forget removes a kept request that is refused, so that its pages lead nowhere
 // any more, and tells the device that waits for it.
-func (h *Handler) forget(ctx context.Context, f *flow, refused *oidc.Error) error {
+func (h *Handler) forget(ctx context.Context, f *flow, refused *oidc.Error, told ...event.Event) error {
 	if f.id == "" {
 		return nil
 	}
-	return h.Store.Update(ctx, func(tx storage.Tx) error {
+	return h.Audit.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
+		tell(told...)
 		if f.device != nil {
 			err := session.DenyDevice(tx, h.Realm, f.request.Device, refused.Description, h.Now())
 			if err != nil && !errors.Is(err, storage.ErrNotFound) { // decided or expired meanwhile
@@ -264,13 +269,17 @@ func (h *Handler) forget(ctx context.Context, f *flow, refused *oidc.Error) erro
 	})
 }
 
-func (h *Handler) emit(r *http.Request, f *flow, kind event.Type, reason string) {
+// event is about what a flow has come to.
+func (h *Handler) event(r *http.Request, f *flow, kind event.Type, reason string) event.Event {
 	e := event.Event{
 		Time: h.Now().UTC(), Type: kind, Realm: h.Realm, Client: f.client.ClientID, IP: endpoint.ClientIP(r), Reason: reason,
-		Details: map[string]string{},
+		Details: map[string]string{"auth_method": "openid-connect"},
 	}
 	if f.request != nil {
 		e.Details["scope"] = oidc.Scopes(f.request.Scopes).String()
+		if f.request.RedirectURI != "" {
+			e.Details["redirect_uri"] = f.request.RedirectURI
+		}
 	}
 	if f.user != nil {
 		e.Subject, e.Username = f.user.ID, f.user.Username
@@ -278,7 +287,7 @@ func (h *Handler) emit(r *http.Request, f *flow, kind event.Type, reason string)
 	if f.session != nil {
 		e.Session = f.session.ID
 	}
-	h.Events.Emit(r.Context(), e)
+	return e
 }
 
 func without(list []string, value string) []string {

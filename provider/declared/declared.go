@@ -14,9 +14,9 @@ const list = "declared"
 // Merge puts the fields that a declaration sets over those of the record that
 // is stored; for a new one that is base, what a record is without any
 // declaration. A field is set unless its JSON is absent or null, so a switch
-// that the declaration leaves off is not. What was declared before and is not
-// any more goes back to what base has. Fields named as free are never declared:
-// they stay as stored.
+// that the declaration leaves off is not, unless the declaration's own list names
+// it. What was declared before and is not any more goes back to what base has.
+// Fields named as free are never declared: they stay as stored.
 func Merge[T any](have, base, declaration T, free ...string) (T, error) {
 	var out T
 	merged, err := fields(&have)
@@ -31,13 +31,20 @@ func Merge[T any](have, base, declaration T, free ...string) (T, error) {
 	if err != nil {
 		return out, err
 	}
-	var names []string
-	if before, ok := merged[list]; ok {
-		if err := json.Unmarshal(before, &names); err != nil {
-			return out, fmt.Errorf("reading declared fields: %w", err)
+	before, err := names(merged)
+	if err != nil {
+		return out, err
+	}
+	empty, err := names(set)
+	if err != nil {
+		return out, err
+	}
+	for _, name := range empty {
+		if _, ok := set[name]; !ok {
+			set[name] = json.RawMessage("null") // leaves the zero value
 		}
 	}
-	for _, name := range names {
+	for _, name := range before {
 		delete(merged, name)
 		if v, ok := initial[name]; ok {
 			merged[name] = v
@@ -58,6 +65,16 @@ func Merge[T any](have, base, declaration T, free ...string) (T, error) {
 		return out, fmt.Errorf("merging a declaration: %w", err)
 	}
 	return out, nil
+}
+
+// names of the declared fields of a record.
+func names(record map[string]json.RawMessage) (names []string, err error) {
+	if raw, ok := record[list]; ok {
+		if err := json.Unmarshal(raw, &names); err != nil {
+			return nil, fmt.Errorf("reading declared fields: %w", err)
+		}
+	}
+	return names, nil
 }
 
 // Changed returns the names of the declared fields in which two versions of a

@@ -37,6 +37,11 @@ func TestMerge(t *testing.T) {
 	if same.ID != "1" || same.Enabled || same.Text != "theirs" || !slices.Equal(same.URIs, []string{"u"}) {
 		t.Errorf("the same again: %+v", same)
 	}
+	// A switch that is named is declared to be off.
+	same.Single = true
+	if off := merge(same, record{Name: "a", Declared: []string{"name", "single"}}); off.Single || off.Name != "a" || !slices.Equal(off.Declared, []string{"name", "single"}) {
+		t.Errorf("a switch declared to be off: %+v", off)
+	}
 	// What leaves the declaration goes, what comes wins.
 	next := merge(same, record{Text: "ours", URIs: []string{}})
 	if next.Name != "nobody" || next.Single || next.Text != "ours" || next.URIs == nil || len(next.URIs) != 0 || next.Enabled ||

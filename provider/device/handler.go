@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -30,7 +31,7 @@ type Handler struct {
 	Now     func() time.Time
 	Random  io.Reader
 	Log     *slog.Logger
-	Events  event.Sink
+	Audit   *audit.Log
 }
 
 // answer of the device authorization endpoint (RFC 8628 §3.2).
@@ -88,14 +89,16 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) (*answer, er
 	var refused *oidc.Error
 	if errors.As(err, &refused) {
 		e.Reason = refused.Code
-		h.Events.Emit(r.Context(), e)
+		h.Audit.Tell(r.Context(), e)
 	}
 	if err != nil {
 		return nil, err
 	}
+	e.Type = event.DeviceAuth
 	raw := session.MakeCode(h.Random)
 	var userCode string
-	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
+	err = h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
+		tell(e)
 		if cred.Method == client.MethodPrivateKey {
 			if err := client.RememberAssertion(tx, h.Realm, cred); err != nil {
 				return err
@@ -108,8 +111,6 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) (*answer, er
 	if err != nil {
 		return nil, err
 	}
-	e.Type = event.DeviceAuth
-	h.Events.Emit(r.Context(), e)
 	page := req.settings.Issuer() + "/device"
 	return &answer{
 		DeviceCode: raw, UserCode: userCode,

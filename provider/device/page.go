@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -75,8 +76,10 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 	var c *client.Client
 	var u *user.User
 	var wait time.Duration
-	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
+	ip := endpoint.ClientIP(r)
+	err = h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
 		c = nil
+		e := event.Event{Time: now, Type: event.DeviceVerifyError, Realm: h.Realm, IP: ip}
 		var err error
 		if settings, err = realm.Get(tx, h.Realm); err != nil {
 			return err
@@ -84,7 +87,10 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 		if _, u, err = standing.LoggedIn(tx, settings, h.Browser.Login(r), now); err != nil {
 			return err
 		}
-		who := guesser(u, endpoint.ClientIP(r))
+		if u != nil {
+			e.Subject, e.Username = u.ID, u.Username
+		}
+		who := guesser(u, ip)
 		if wait, err = session.MayGuess(tx, h.Realm, who, now); err != nil || wait > 0 {
 			return err
 		}
@@ -93,11 +99,15 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 			c, err = client.Clients.Get(tx, h.Realm, d.Client)
 		}
 		if errors.Is(err, storage.ErrNotFound) {
+			e.Reason = "invalid_user_code"
+			tell(e)
 			return session.GuessedWrong(tx, h.Realm, who, now)
 		}
 		if err != nil {
 			return err
 		}
+		e.Type, e.Client = event.DeviceVerify, c.ClientID
+		tell(e)
 		return session.AuthorizationRequests.Put(tx, h.Realm, id, &session.AuthorizationRequest{
 			Client: d.Client, Device: device, Scopes: d.Scopes, Resource: d.Resource, Prompt: []string{oidc.PromptConsent},
 			Started: now, Expires: now.Add(settings.LoginTimeout), Browser: flow,
@@ -106,23 +116,18 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	e := event.Event{Time: now, Type: event.DeviceVerifyError, Realm: h.Realm, IP: endpoint.ClientIP(r)}
-	if u != nil {
-		e.Subject, e.Username = u.ID, u.Username
-	}
 	switch {
 	case wait > 0:
-		e.Reason = "too_many_codes"
-		h.Events.Emit(r.Context(), e)
+		e := event.Event{Time: now, Type: event.DeviceVerifyError, Realm: h.Realm, IP: ip, Reason: "too_many_codes"}
+		if u != nil {
+			e.Subject, e.Username = u.ID, u.Username
+		}
+		h.Audit.Tell(r.Context(), e)
 		w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
 		return oidc.Errorf(oidc.CodeSlowDown, "too many codes were wrong; try again in some minutes").WithStatus(http.StatusTooManyRequests)
 	case c == nil:
-		e.Reason = "invalid_user_code"
-		h.Events.Emit(r.Context(), e)
 		return h.show(w, r, typed, "This code is wrong or has expired.")
 	}
-	e.Type, e.Client = event.DeviceVerify, c.ClientID
-	h.Events.Emit(r.Context(), e)
 	http.Redirect(w, r, settings.Action("continue", id), http.StatusSeeOther)
 	return nil
 }

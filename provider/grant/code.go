@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/oidc"
@@ -26,9 +27,8 @@ func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, 
 	id := oidc.NewID(h.Random)
 
 	var out *issue
-	var replayed *session.ClientSession
-	err := h.Store.Update(ctx, func(tx storage.Tx) error {
-		out, replayed = nil, nil
+	err := h.Audit.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
+		out = nil
 		code, err := session.TakeCode(tx, h.Realm, raw)
 		if errors.Is(err, storage.ErrNotFound) {
 			return oidc.Errorf(oidc.CodeInvalidGrant, "code is invalid or has expired")
@@ -40,7 +40,14 @@ func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, 
 			return oidc.Errorf(oidc.CodeInvalidGrant, "code was issued to another client")
 		}
 		if code.Used {
-			replayed, err = session.End(tx, h.Realm, code.ClientSession, session.Revoked, req.now)
+			ended, err := session.End(tx, h.Realm, code.ClientSession, session.Revoked, req.now)
+			if ended != nil {
+				req.event.Subject, req.event.Session = ended.User, ended.SID()
+			}
+			if ended != nil && ended.Offline {
+				req.event.OfflineSession = ended.ID
+				tell(req.tell(event.OfflineSessionEnd, "code_replayed"))
+			}
 			return err
 		}
 		if err := proven(req, code); err != nil {
@@ -49,19 +56,13 @@ func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, 
 		if out, err = h.exchange(tx, req, code, id); err != nil {
 			return err
 		}
+		tell(req.told(out)...)
 		return session.UseCode(tx, h.Realm, raw, code, id)
 	})
 	switch {
 	case err != nil:
 		return nil, err
 	case out == nil:
-		if replayed != nil {
-			req.event.Session = replayed.UserSession
-			if replayed.Offline {
-				req.event.OfflineSession = replayed.ID
-				h.emit(ctx, req, event.OfflineSessionEnd, "code_replayed")
-			}
-		}
 		return nil, oidc.Errorf(oidc.CodeInvalidGrant, "code was used before; what was issued for it is revoked")
 	}
 	return out, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/user"
@@ -17,14 +18,10 @@ func (h *Handler) clientCredentials(ctx context.Context, req *request) (*issue, 
 	if !req.client.ServiceAccount {
 		return nil, oidc.Errorf(oidc.CodeUnauthorizedClient, "client has no service account")
 	}
-	transact := h.Store.View
-	if req.scopes.Has(oidc.ScopeOfflineAccess) {
-		transact = h.Store.Update
-	}
 	id, account := oidc.NewID(h.Random), oidc.NewID(h.Random)
 
 	var out *issue
-	run := func(tx storage.Tx) error {
+	run := func(tx storage.Tx, tell audit.Tell) error {
 		out = nil
 		u, err := user.ServiceAccount(tx, h.Realm, req.client.ID)
 		if err != nil {
@@ -42,17 +39,24 @@ func (h *Handler) clientCredentials(ctx context.Context, req *request) (*issue, 
 			return nil
 		}
 		st.Session = &session.ClientSession{ID: id, Resource: req.resource, IP: req.ip, Browser: req.browser}
-		out, err = h.begin(tx, req, st, granted)
+		if out, err = h.begin(tx, req, st, granted); err == nil {
+			tell(req.told(out)...)
+		}
 		return err
 	}
-	err := transact(ctx, run)
+	var err error
+	if req.scopes.Has(oidc.ScopeOfflineAccess) {
+		err = h.Audit.Update(ctx, run)
+	} else {
+		err = h.Store.View(ctx, func(tx storage.Tx) error { return run(tx, nil) })
+	}
 	if errors.Is(err, storage.ErrNotFound) {
 		// The first time that this client asks.
-		err = h.Store.Update(ctx, func(tx storage.Tx) error {
+		err = h.Audit.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
 			if _, err := user.EnsureServiceAccount(tx, h.Realm, account, req.client.ID, req.client.ClientID, req.now); err != nil {
 				return err
 			}
-			return run(tx)
+			return run(tx, tell)
 		})
 	}
 	return out, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/storage"
@@ -23,7 +24,7 @@ func (h *Handler) deviceCode(ctx context.Context, req *request) (*issue, error) 
 
 	var out *issue
 	var wait error // committed together with the time of the poll
-	err := h.Store.Update(ctx, func(tx storage.Tx) error {
+	err := h.Audit.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
 		out, wait = nil, nil
 		d, err := session.TakeDevice(tx, h.Realm, raw)
 		if errors.Is(err, storage.ErrNotFound) {
@@ -59,6 +60,7 @@ func (h *Handler) deviceCode(ctx context.Context, req *request) (*issue, error) 
 		if out, err = h.exchange(tx, req, &code, id); err != nil {
 			return err
 		}
+		tell(req.told(out)...)
 		return session.UseDevice(tx, h.Realm, raw, *d, id)
 	})
 	if err == nil {

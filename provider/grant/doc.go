@@ -23,6 +23,9 @@
 //	client_credentials             2     0       none                    access
 //	client_credentials, offline    1     1       session                 access, ID, refresh
 //
+// What is written holds the events of the request too (provider/audit); an event
+// of a request that writes nothing is written with others, once a second.
+//
 // The ID token is made only if openid was granted; the refresh token's signature
 // is an HMAC.
 //

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -44,7 +45,7 @@ type Handler struct {
 	Now    func() time.Time
 	Random io.Reader
 	Log    *slog.Logger
-	Events event.Sink
+	Audit  *audit.Log
 	// At is called at the steps of a refresh, for fault injection; nil: nobody.
 	At func(step string)
 }
@@ -76,8 +77,10 @@ type request struct {
 	// none and got one at the door.
 	key    []byte
 	random bool
+	jti    string // of the access token
 	// event collects who it is about, for the success and for the failure.
 	event event.Event
+	ok    event.Type // of the success
 }
 
 type grantFunc func(*Handler, context.Context, *request) (*issue, error)
@@ -110,17 +113,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	endpoint.CORS(w, r, client.Readers(req.client, r.Header.Get("Origin")))
 	kind := grants[req.grant]
+	req.ok = kind.ok
 	out, err := kind.run(h, r.Context(), req)
 	if err == nil {
 		var body *answer
 		if body, err = h.mint(req, out); err == nil {
-			h.emitAll(r.Context(), req, out, kind.ok)
+			if !out.told {
+				h.Audit.Tell(r.Context(), req.told(out)...)
+			}
 			endpoint.JSON(w, http.StatusOK, body)
 			return
 		}
 	}
 	if why := reason(err); why != oidc.CodeAuthorizationPending && why != oidc.CodeSlowDown {
-		h.emit(r.Context(), req, kind.fail, why)
+		h.Audit.Tell(r.Context(), req.tell(kind.fail, why))
 	}
 	endpoint.Error(w, r, h.Log, err)
 }
@@ -140,13 +146,13 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*request, erro
 	if err != nil {
 		return nil, err
 	}
+	req.jti = oidc.NewID(h.Random)
 	req.event = event.Event{
 		Time: req.now, Realm: h.Realm, Client: cred.ClientID, IP: req.ip,
-		Details: map[string]string{"grant_type": req.grant},
+		Details: map[string]string{"grant_type": req.grant, "client_auth_method": cred.Method},
 	}
 	if req.client, req.settings, err = h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred); err != nil {
-		req.event.Type, req.event.Reason = event.ClientLoginError, reason(err)
-		h.Events.Emit(r.Context(), req.event)
+		h.Audit.Tell(r.Context(), req.tell(event.ClientLoginError, reason(err)))
 		return nil, err
 	}
 	if _, ok := grants[req.grant]; !ok {

@@ -1,11 +1,9 @@
 package grant
 
 import (
-	"context"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/client"
-	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/standing"
@@ -22,10 +20,12 @@ type issue struct {
 	nonce    string         // of an authorization request
 	acr      string
 
-	refresh bool // a session stands behind it
-	started bool // and began with this request
-	forward bool // its record was rolled forward (O55)
-	evicted []session.ClientSession
+	refresh   bool           // a session stands behind it
+	started   bool           // and began with this request
+	forward   bool           // its record was rolled forward (O55)
+	presented *token.Refresh // with which it was asked for
+	evicted   []session.ClientSession
+	told      bool // in the transaction that wrote it
 }
 
 // begin writes the new session in st.Session, whose ID, resource, address and
@@ -43,7 +43,9 @@ func (h *Handler) begin(tx storage.Tx, req *request, st *standing.Standing, gran
 	if err != nil {
 		return nil, err
 	}
-	return &issue{standing: st, granted: granted, audience: cs.Resource, refresh: true, started: true, evicted: evicted}, nil
+	return &issue{
+		standing: st, granted: granted, audience: cs.Resource, refresh: true, started: true, evicted: evicted, told: true,
+	}, nil
 }
 
 // answer of the token endpoint (RFC 6749 §5.1), with Keycloak's members.
@@ -78,13 +80,13 @@ func (h *Handler) mint(req *request, out *issue) (*answer, error) {
 
 	access := token.Access{
 		Issuer: st.Settings.Issuer(), Subject: st.User.ID, ClientID: st.Client.ClientID, Audience: out.audience,
-		Scope: visible, JTI: oidc.NewID(h.Random), IssuedAt: req.now, ExpiresAt: expires, Claims: claims,
+		Scope: visible, JTI: req.jti, IssuedAt: req.now, ExpiresAt: expires, Claims: claims,
 	}
 	if len(access.Audience) == 0 {
 		access.Audience = []string{st.Client.ClientID}
 	}
 	if cs := st.Session; cs != nil {
-		access.Session, access.AuthTime = sid(cs), cs.AuthTime
+		access.Session, access.AuthTime = cs.SID(), cs.AuthTime
 		if cs.Offline {
 			access.OfflineSession = cs.ID
 		} else {
@@ -136,7 +138,7 @@ func (h *Handler) mintRefresh(req *request, st *standing.Standing, body *answer)
 	}
 	refresh := token.Refresh{
 		ID: cs.ID, Generation: cs.Generation, Offline: cs.Offline,
-		Issuer: st.Settings.Issuer(), ClientID: st.Client.ClientID, Subject: st.User.ID, Session: sid(cs),
+		Issuer: st.Settings.Issuer(), ClientID: st.Client.ClientID, Subject: st.User.ID, Session: cs.SID(),
 		Scope: oidc.Scopes(cs.Scopes).String(), JTI: session.TokenID(cs), IssuedAt: cs.RotatedAt,
 		ExpiresAt: policy.RefreshExpiry(cs, st.UserSession, issued),
 	}
@@ -151,51 +153,4 @@ func (h *Handler) mintRefresh(req *request, st *standing.Standing, body *answer)
 	return nil
 }
 
-// sid of a session's tokens: the user session that it was born in, else its own
-// id.
-func sid(cs *session.ClientSession) string {
-	if cs.UserSession != "" {
-		return cs.UserSession
-	}
-	return cs.ID
-}
-
 func seconds(d time.Duration) int64 { return max(0, int64(d/time.Second)) }
-
-// about completes the event with what is known of the grant.
-func (req *request) about(st *standing.Standing) {
-	if st.User != nil {
-		req.event.Subject, req.event.Username = st.User.ID, st.User.Username
-	}
-	if cs := st.Session; cs != nil {
-		req.event.Session, req.event.OfflineSession = sid(cs), ""
-		if cs.Offline {
-			req.event.OfflineSession = cs.ID
-		}
-	}
-}
-
-// emit tells about the grant of the request.
-func (h *Handler) emit(ctx context.Context, req *request, kind event.Type, reason string) {
-	e := req.event
-	e.Type, e.Reason = kind, reason
-	h.Events.Emit(ctx, e)
-}
-
-// emitAll tells about everything that a successful request did.
-func (h *Handler) emitAll(ctx context.Context, req *request, out *issue, ok event.Type) {
-	req.about(out.standing)
-	req.event.Details["scope"] = client.Visible(out.standing.Scopes, out.granted.Scopes).String()
-	h.emit(ctx, req, ok, "")
-	if out.forward {
-		h.emit(ctx, req, event.RefreshTokenForward, "")
-	}
-	if cs := out.standing.Session; out.started && cs.Offline {
-		h.emit(ctx, req, event.OfflineSessionStart, "")
-	}
-	for _, cs := range out.evicted {
-		e := req.event
-		e.Type, e.Reason, e.Session, e.OfflineSession = event.OfflineSessionEnd, "evicted", sid(&cs), cs.ID
-		h.Events.Emit(ctx, e)
-	}
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
 	"github.com/nightlatch/nightlatch/provider/oidc"
@@ -24,6 +25,7 @@ func (h *Handler) password(ctx context.Context, req *request) (*issue, error) {
 	if login == "" || secret == "" {
 		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "username or password is missing")
 	}
+	req.event.Username = login
 	known, err := h.login(ctx, login, secret)
 	if err != nil {
 		return nil, err
@@ -37,7 +39,7 @@ func (h *Handler) password(ctx context.Context, req *request) (*issue, error) {
 	}
 
 	var out *issue
-	err = h.Store.Update(ctx, func(tx storage.Tx) error {
+	err = h.Audit.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
 		out = nil
 		u, err := user.Users.Get(tx, h.Realm, known.ID)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -67,7 +69,9 @@ func (h *Handler) password(ctx context.Context, req *request) (*issue, error) {
 			}
 			st.UserSession = &us
 		}
-		out, err = h.begin(tx, req, st, granted)
+		if out, err = h.begin(tx, req, st, granted); err == nil {
+			tell(req.told(out)...)
+		}
 		return err
 	})
 	return out, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/oidc"
@@ -30,13 +31,14 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 		return nil, oidc.Errorf(oidc.CodeInvalidGrant, "refresh token was issued to another client")
 	}
 	req.event.Subject, req.event.Session = presented.Subject, presented.Session
+	req.event.Details["refresh_token_id"], req.event.Details["refresh_token_type"] = presented.JTI, "Refresh"
 	if presented.Offline {
-		req.event.OfflineSession = presented.ID
+		req.event.OfflineSession, req.event.Details["refresh_token_type"] = presented.ID, "Offline"
 	}
 
 	var out *issue
 	var refused error // committed together with what it ends
-	err = h.Store.Update(ctx, func(tx storage.Tx) error {
+	err = h.Audit.Update(ctx, func(tx storage.Tx, tell audit.Tell) error {
 		out, refused = nil, nil
 		st, err := standing.Refresh(tx, h.Realm, presented, req.now)
 		if err != nil {
@@ -45,7 +47,11 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 		d := session.Rotate(st.Policy(), *st.Session, session.Presented{Generation: presented.Generation, KeyHash: req.key, Random: req.random}, req.now)
 		switch {
 		case d.Replay:
-			out = &issue{standing: st}
+			req.about(st)
+			tell(req.tell(event.RefreshTokenReplay, session.ReuseDetected))
+			if st.Session.Offline {
+				tell(req.tell(event.OfflineSessionEnd, session.ReuseDetected))
+			}
 			refused = oidc.Errorf(oidc.CodeInvalidGrant, "refresh token was used before; its session is revoked").WithGrantStatus(session.ReuseDetected)
 			return session.Keep(tx, h.Realm, &d.Next)
 		case d.Outcome != session.Accepted:
@@ -70,19 +76,15 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 				return err
 			}
 		}
-		out = &issue{standing: st, granted: granted, audience: audience, refresh: true, forward: d.Forward}
+		out = &issue{
+			standing: st, granted: granted, audience: audience, refresh: true, forward: d.Forward, presented: &presented, told: d.Write,
+		}
+		if d.Write {
+			tell(req.told(out)...)
+		} // else the event alone would cost a sync
 		h.at(StepCommitting)
 		return nil
 	})
-	if refused != nil && (err == nil || errors.Is(err, storage.ErrUnknown)) {
-		// Also when the commit is in doubt: the next request would find a session
-		// that has ended, and tell nobody.
-		req.about(out.standing)
-		h.emit(ctx, req, event.RefreshTokenReplay, session.ReuseDetected)
-		if out.standing.Session.Offline {
-			h.emit(ctx, req, event.OfflineSessionEnd, session.ReuseDetected)
-		}
-	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -90,7 +92,6 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 		return nil, refused
 	}
 	h.at(StepAnswering)
-	req.about(out.standing)
 	return out, nil
 }
 

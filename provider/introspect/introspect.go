@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -20,13 +21,13 @@ import (
 
 // Handler serves the introspection endpoint. Every field is needed.
 type Handler struct {
-	Store  *storage.Store
-	Realm  string
-	Ring   *keys.Ring
-	Auth   client.Authenticator
-	Now    func() time.Time
-	Log    *slog.Logger
-	Events event.Sink
+	Store *storage.Store
+	Realm string
+	Ring  *keys.Ring
+	Auth  client.Authenticator
+	Now   func() time.Time
+	Log   *slog.Logger
+	Audit *audit.Log
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -72,7 +73,7 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) (map[string
 	if reason == "" {
 		reason = refusal.Code
 	}
-	h.Events.Emit(r.Context(), event.Event{
+	h.Audit.Tell(r.Context(), event.Event{
 		Time: h.Now().UTC(), Type: event.IntrospectTokenError, Realm: h.Realm, Client: asker.ClientID,
 		IP: endpoint.ClientIP(r), Reason: reason,
 	})

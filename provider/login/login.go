@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -32,7 +33,7 @@ type Handler struct {
 	Now     func() time.Time
 	Random  io.Reader
 	Log     *slog.Logger
-	Events  event.Sink
+	Audit   *audit.Log
 }
 
 // waiting is the request that a login is for.
@@ -160,7 +161,7 @@ func (h *Handler) start(r *http.Request, wait *waiting, u *user.User) (sid, cook
 		_, secret, _ := strings.Cut(cookie, ".")
 		cookie = wait.session.ID + "." + secret
 	}
-	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
+	err = h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
 		request, err := session.AuthorizationRequests.Get(tx, h.Realm, wait.id)
 		if errors.Is(err, storage.ErrNotFound) {
 			return oidc.Errorf(oidc.CodeInvalidRequest, "this login has ended; go back to the application and begin again")
@@ -179,6 +180,10 @@ func (h *Handler) start(r *http.Request, wait *waiting, u *user.User) (sid, cook
 				return err
 			}
 		case wait.session != nil:
+			tell(event.Event{
+				Time: now, Type: event.Logout, Realm: h.Realm, Subject: wait.user.ID, Username: wait.user.Username,
+				Session: wait.session.ID, IP: fresh.IP, Reason: "another_login",
+			})
 			if _, err := session.EndUser(tx, h.Realm, wait.session.ID); err != nil {
 				return err
 			}
@@ -205,7 +210,7 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, wait *waiting, na
 }
 
 func (h *Handler) emit(r *http.Request, wait *waiting, kind event.Type, name, reason string) {
-	h.Events.Emit(r.Context(), event.Event{
+	h.Audit.Tell(r.Context(), event.Event{
 		Time: h.Now().UTC(), Type: kind, Realm: h.Realm, Client: wait.client.ClientID, Username: name,
 		IP: endpoint.ClientIP(r), Reason: reason,
 	})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -34,7 +35,7 @@ type Handler struct {
 	Now     func() time.Time
 	Random  io.Reader
 	Log     *slog.Logger
-	Events  event.Sink
+	Audit   *audit.Log
 }
 
 // request is a logout from a browser.
@@ -173,16 +174,19 @@ func (h *Handler) read(r *http.Request, params url.Values) (*request, error) {
 
 // end ends the browser's session.
 func (h *Handler) end(w http.ResponseWriter, r *http.Request, req *request) error {
-	err := h.Store.Update(r.Context(), func(tx storage.Tx) error {
+	now := h.Now().UTC()
+	err := h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
+		tell(event.Event{
+			Time: now, Type: event.Logout, Realm: h.Realm, Subject: req.user.ID, Username: req.user.Username,
+			Session: req.session.ID, IP: endpoint.ClientIP(r),
+		})
 		_, err := session.EndUser(tx, h.Realm, req.session.ID)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		h.Browser.ClearLogin(w)
 	}
-	h.Browser.ClearLogin(w)
-	h.emit(r, req.user.ID, req.user.Username, req.session.ID)
-	return nil
+	return err
 }
 
 // leave sends the browser back to the application, if a hint proves it or the
@@ -225,36 +229,22 @@ func (h *Handler) byToken(r *http.Request, form url.Values) error {
 		return oidc.Errorf(oidc.CodeInvalidGrant, "refresh token was issued to another client")
 	}
 	now := h.Now().UTC()
-	var ended *session.ClientSession
-	err = h.Store.Update(r.Context(), func(tx storage.Tx) error {
-		var err error
-		if ended, err = session.End(tx, h.Realm, presented.ID, session.LoggedOut, now); err != nil {
+	return h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
+		ended, err := session.End(tx, h.Realm, presented.ID, session.LoggedOut, now)
+		if err != nil || ended == nil {
 			return err
 		}
-		if presented.Offline || ended == nil {
+		e := event.Event{
+			Time: now, Type: event.Logout, Realm: h.Realm, Client: c.ClientID, Subject: ended.User, Session: ended.UserSession,
+			IP: endpoint.ClientIP(r),
+		}
+		tell(e)
+		if ended.Offline {
+			e.Type, e.OfflineSession, e.Reason = event.OfflineSessionEnd, ended.ID, session.LoggedOut
+			tell(e)
 			return nil
 		}
 		_, err = session.EndUser(tx, h.Realm, ended.UserSession)
 		return err
-	})
-	if err != nil || ended == nil {
-		return err
-	}
-	e := event.Event{
-		Time: now, Type: event.Logout, Realm: h.Realm, Client: c.ClientID, Subject: ended.User, Session: ended.UserSession,
-		IP: endpoint.ClientIP(r),
-	}
-	h.Events.Emit(r.Context(), e)
-	if ended.Offline {
-		e.Type, e.OfflineSession, e.Reason = event.OfflineSessionEnd, ended.ID, session.LoggedOut
-		h.Events.Emit(r.Context(), e)
-	}
-	return nil
-}
-
-func (h *Handler) emit(r *http.Request, subject, username, sid string) {
-	h.Events.Emit(r.Context(), event.Event{
-		Time: h.Now().UTC(), Type: event.Logout, Realm: h.Realm, Subject: subject, Username: username, Session: sid,
-		IP: endpoint.ClientIP(r),
 	})
 }

@@ -1,11 +1,11 @@
 package revoke
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -19,13 +19,13 @@ import (
 
 // Handler serves the revocation endpoint. Every field is needed.
 type Handler struct {
-	Store  *storage.Store
-	Realm  string
-	Ring   *keys.Ring
-	Auth   client.Authenticator
-	Now    func() time.Time
-	Log    *slog.Logger
-	Events event.Sink
+	Store *storage.Store
+	Realm string
+	Ring  *keys.Ring
+	Auth  client.Authenticator
+	Now   func() time.Time
+	Log   *slog.Logger
+	Audit *audit.Log
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +67,7 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request) error {
 		return h.session(r, c, t)
 	}
 	if t, err := token.OpenAccess(h.Ring, settings.Issuer(), raw); err == nil {
-		return h.access(r.Context(), c, t)
+		return h.access(r, c, t)
 	}
 	return nil // unknown: what was asked for is the case (RFC 7009 §2.2)
 }
@@ -79,28 +79,40 @@ func (h *Handler) session(r *http.Request, c *client.Client, t token.Refresh) er
 		return anothers
 	}
 	now := h.Now().UTC()
-	var ended *session.ClientSession
-	err := h.Store.Update(r.Context(), func(tx storage.Tx) error {
-		var err error
-		ended, err = session.End(tx, h.Realm, t.ID, session.Revoked, now)
-		return err
+	return h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
+		ended, err := session.End(tx, h.Realm, t.ID, session.Revoked, now)
+		if err != nil || ended == nil {
+			return err
+		}
+		e := event.Event{
+			Time: now, Type: event.RevokeGrant, Realm: h.Realm, Client: c.ClientID, Subject: ended.User,
+			Session: ended.SID(), IP: endpoint.ClientIP(r), Details: map[string]string{"token_id": t.JTI},
+		}
+		if ended.Offline {
+			e.OfflineSession = ended.ID
+		}
+		tell(e)
+		if ended.Offline {
+			e.Type, e.Reason = event.OfflineSessionEnd, session.Revoked
+			tell(e)
+		}
+		return nil
 	})
-	if err != nil || ended == nil || !ended.Offline {
-		return err
-	}
-	h.Events.Emit(r.Context(), event.Event{
-		Time: now, Type: event.OfflineSessionEnd, Realm: h.Realm, Client: c.ClientID, Subject: ended.User,
-		Session: t.Session, OfflineSession: ended.ID, IP: endpoint.ClientIP(r), Reason: session.Revoked,
-	})
-	return nil
 }
 
-func (h *Handler) access(ctx context.Context, c *client.Client, t token.Access) error {
+func (h *Handler) access(r *http.Request, c *client.Client, t token.Access) error {
 	if t.ClientID != c.ClientID {
 		return anothers
 	}
-	if !h.Now().Before(t.ExpiresAt) {
+	now := h.Now().UTC()
+	if !now.Before(t.ExpiresAt) {
 		return nil
 	}
-	return h.Store.Update(ctx, func(tx storage.Tx) error { return standing.RevokeAccess(tx, h.Realm, t) })
+	return h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
+		tell(event.Event{
+			Time: now, Type: event.RevokeGrant, Realm: h.Realm, Client: c.ClientID, Subject: t.Subject, Session: t.Session,
+			OfflineSession: t.OfflineSession, IP: endpoint.ClientIP(r), Details: map[string]string{"token_id": t.JTI, "token_type": "Bearer"},
+		})
+		return standing.RevokeAccess(tx, h.Realm, t)
+	})
 }

@@ -13,8 +13,10 @@ const (
 	// evictable is how long an offline session must have been unused before
 	// the limit may end it (O19).
 	evictable = 7 * 24 * time.Hour
-	// endBatch bounds what one transaction ends.
-	endBatch = 500
+	// EndBatch bounds the client sessions that one transaction ends,
+	// EndUsersBatch the user sessions.
+	EndBatch      = 500
+	EndUsersBatch = 100
 )
 
 // Start writes a new client session. The instants that are not set are taken
@@ -82,7 +84,7 @@ func leave(tx storage.Tx, realm string, cs *ClientSession) error {
 	if err != nil {
 		return err
 	}
-	rows, err := ClientSessions.ListBy(tx, realm, "user_session", us.ID, "", endBatch)
+	rows, err := ClientSessions.ListBy(tx, realm, "user_session", us.ID, "", EndBatch)
 	if err != nil {
 		return err
 	}
@@ -115,12 +117,12 @@ func evict(tx storage.Tx, realm string, p Policy, cs ClientSession) ([]ClientSes
 	if err != nil {
 		return nil, err
 	}
-	excess := min(count+1-p.Limit, endBatch)
+	excess := min(count+1-p.Limit, EndBatch)
 	if excess <= 0 {
 		return nil, nil
 	}
 	oldest := cs.Created.Add(-evictable)
-	entries, err := ClientSessions.Between(tx, realm, "unused", storage.Entry{Value: owner + "/"}, owner+"/"+hour(oldest), excess+endBatch)
+	entries, err := ClientSessions.Between(tx, realm, "unused", storage.Entry{Value: owner + "/"}, owner+"/"+hour(oldest), excess+EndBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +192,7 @@ func EndAll(tx storage.Tx, realm, user, client string, status Status, now time.T
 	case user == "":
 		index, value = "offline_client", client
 	}
-	rows, err := ClientSessions.ListBy(tx, realm, index, value, "", endBatch)
+	rows, err := ClientSessions.ListBy(tx, realm, index, value, "", EndBatch)
 	if err != nil {
 		return nil, fmt.Errorf("listing offline sessions: %w", err)
 	}

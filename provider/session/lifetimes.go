@@ -11,8 +11,8 @@ import (
 // grant_status; "" means that it works.
 type Status = string
 
-// Statuses. The first five are what ClientSession.Status can hold; the others
-// are judged anew each time, and what lifts them brings the session back.
+// Statuses. The first six are what ClientSession.Status can hold; the others are
+// judged anew each time, and what lifts them brings the session back.
 const (
 	Working       Status = ""
 	Revoked       Status = "revoked" // by user, administrator, client, limit, or with its user session
@@ -20,10 +20,10 @@ const (
 	IdleExpired   Status = "idle_expired"
 	MaxExpired    Status = "max_expired"
 	LoggedOut     Status = "logout" // by the logout endpoint with the refresh token itself
+	UserDeleted   Status = "user_deleted"
 
 	IssuedBefore Status = "not_before"
 	UserDisabled Status = "user_disabled"
-	UserDeleted  Status = "user_deleted"
 	RoleMissing  Status = "role_missing"
 )
 

@@ -58,10 +58,19 @@ type ClientSession struct {
 	Consumed   [][]byte  `json:"consumed,omitempty"`
 
 	// Status is "" while it works; else why it ended: revoked, reuse_detected,
-	// idle_expired, max_expired, logout. An ended session is kept for a while
+	// idle_expired, max_expired, logout, user_deleted. An ended session is kept for a while
 	// so that a refresh can be told why, out of every listing and count.
 	Status  Status    `json:"status,omitempty"`
 	EndedAt time.Time `json:"ended_at,omitzero"`
+}
+
+// SID is the sid of the session's tokens: the user session that it was born in,
+// else its own id.
+func (cs *ClientSession) SID() string {
+	if cs.UserSession != "" {
+		return cs.UserSession
+	}
+	return cs.ID
 }
 
 // UserSessions by sid; indexes "user" and "client", counted. "accessed" and "started" order by

@@ -19,18 +19,22 @@ const keepEnded = 30 * 24 * time.Hour
 // sweepBatch bounds one transaction of the sweeper.
 const sweepBatch = 500
 
+// Updater is Store.Update for a sweeper: ended hears of the offline sessions that
+// the run which commits has ended, so that their events can be written with it.
+type Updater func(ctx context.Context, fn func(tx storage.Tx, ended func(*ClientSession)) error) error
+
 // Sweep ends offline sessions that have expired by the policy of now, and
 // deletes user sessions, online client sessions and records of ended ones that
 // are of no use any more. Sessions are judged at each use anyway: the sweeper
 // makes counts and listings true and frees space. It reads the index rows of
 // what may have expired, not of what lives, and runs in batches; call it every
 // minute.
-func Sweep(ctx context.Context, store *storage.Store, realmName string, now time.Time) error {
+func Sweep(ctx context.Context, store *storage.Store, update Updater, realmName string, now time.Time) error {
 	policies, err := policiesOf(ctx, store, realmName)
 	if err != nil {
 		return fmt.Errorf("sweeping sessions: %w", err)
 	}
-	s := sweeper{ctx: ctx, store: store, realm: realmName, now: now}
+	s := sweeper{ctx: ctx, store: store, update: update, realm: realmName, now: now}
 	for id, p := range policies.byClient {
 		s.offline(id, p)
 	}
@@ -77,17 +81,22 @@ func policiesOf(ctx context.Context, store *storage.Store, realmName string) (po
 
 // sweeper carries the first error through the steps.
 type sweeper struct {
-	ctx   context.Context
-	store *storage.Store
-	realm string
-	now   time.Time
-	err   error
+	ctx    context.Context
+	store  *storage.Store
+	update Updater
+	realm  string
+	now    time.Time
+	err    error
 }
 
 // offline ends the expired offline sessions of a client.
 func (s *sweeper) offline(clientID string, p Policy) {
-	expire := func(tx storage.Tx, cs *ClientSession) error {
-		return end(tx, s.realm, cs, expired(s.now, p.OfflineIdleEnd(cs), p.OfflineMaxEnd(cs)), s.now)
+	expire := func(tx storage.Tx, cs *ClientSession, ended func(*ClientSession)) error {
+		if err := end(tx, s.realm, cs, expired(s.now, p.OfflineIdleEnd(cs), p.OfflineMaxEnd(cs)), s.now); err != nil {
+			return err
+		}
+		ended(cs)
+		return nil
 	}
 	doomed := func(_ storage.Tx, cs *ClientSession) (bool, error) {
 		return cs.Status == Working && expired(s.now, p.OfflineIdleEnd(cs), p.OfflineMaxEnd(cs)) != Working, nil
@@ -104,7 +113,7 @@ func (s *sweeper) users(p Policy) {
 	doomed := func(_ storage.Tx, us *UserSession) (bool, error) {
 		return expired(s.now, p.loginIdleEnd(us), p.loginMaxEnd(us)) != Working, nil
 	}
-	drop := func(tx storage.Tx, us *UserSession) error {
+	drop := func(tx storage.Tx, us *UserSession, _ func(*ClientSession)) error {
 		_, err := EndUser(tx, s.realm, us.ID)
 		return err
 	}
@@ -145,7 +154,7 @@ func (s *sweeper) ended() {
 	sweep(s, &ClientSessions, "ended", "", hour(s.now.Add(-keepEnded)), doomed, s.delete)
 }
 
-func (s *sweeper) delete(tx storage.Tx, cs *ClientSession) error {
+func (s *sweeper) delete(tx storage.Tx, cs *ClientSession, _ func(*ClientSession)) error {
 	if err := leave(tx, s.realm, cs); err != nil {
 		return err
 	}
@@ -156,7 +165,7 @@ func (s *sweeper) delete(tx storage.Tx, cs *ClientSession) error {
 // are picked in a view, so that a round which finds none writes nothing, and
 // judged again in the update.
 func sweep[T any](s *sweeper, table *storage.Table[T], index, from, to string,
-	doomed func(storage.Tx, *T) (bool, error), drop func(storage.Tx, *T) error) {
+	doomed func(storage.Tx, *T) (bool, error), drop func(storage.Tx, *T, func(*ClientSession)) error) {
 	after, more := storage.Entry{Value: from}, true
 	for more && s.err == nil && s.ctx.Err() == nil {
 		var picked []string
@@ -197,8 +206,8 @@ func sweep[T any](s *sweeper, table *storage.Table[T], index, from, to string,
 			return each(tx, ids, func(id string, _ *T) error { picked = append(picked, id); return nil })
 		})
 		if s.err == nil && len(picked) > 0 {
-			s.err = s.store.Update(s.ctx, func(tx storage.Tx) error {
-				return each(tx, picked, func(_ string, record *T) error { return drop(tx, record) })
+			s.err = s.update(s.ctx, func(tx storage.Tx, ended func(*ClientSession)) error {
+				return each(tx, picked, func(_ string, record *T) error { return drop(tx, record, ended) })
 			})
 		}
 		after = next

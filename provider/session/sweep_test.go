@@ -1,7 +1,9 @@
 package session_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,9 +15,25 @@ import (
 
 func sweep(t *testing.T, store *storage.Store, at time.Time) {
 	t.Helper()
-	if err := session.Sweep(t.Context(), store, demo, at); err != nil {
+	sweepFor(t, store, at)
+}
+
+// sweepFor returns the offline sessions that the sweep says it has ended.
+func sweepFor(t *testing.T, store *storage.Store, at time.Time) (ended []string) {
+	t.Helper()
+	update := func(ctx context.Context, fn func(storage.Tx, func(*session.ClientSession)) error) error {
+		var in []string
+		err := store.Update(ctx, func(tx storage.Tx) error {
+			in = nil
+			return fn(tx, func(cs *session.ClientSession) { in = append(in, cs.ID) })
+		})
+		ended = append(ended, in...)
+		return err
+	}
+	if err := session.Sweep(t.Context(), store, update, demo, at); err != nil {
 		t.Fatal(err)
 	}
+	return ended
 }
 
 func TestSweepOfflineIdle(t *testing.T) {
@@ -28,7 +46,9 @@ func TestSweepOfflineIdle(t *testing.T) {
 	if got := count(t, store, "alice", "app"); got != 3 {
 		t.Fatalf("%d left before anything expired", got)
 	}
-	sweep(t, store, t0.Add(30*day))
+	if ended := sweepFor(t, store, t0.Add(30*day)); !slices.Equal(ended, []string{"old"}) {
+		t.Errorf("told of %v", ended)
+	}
 	if got := count(t, store, "alice", "app"); got != 2 {
 		t.Errorf("%d left, want 2", got)
 	}

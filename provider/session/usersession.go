@@ -91,7 +91,7 @@ func EndUser(tx storage.Tx, realm, sid string) ([]ClientSession, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("reading user session: %w", err)
 	}
-	rows, err := ClientSessions.ListBy(tx, realm, "user_session", sid, "", endBatch)
+	rows, err := ClientSessions.ListBy(tx, realm, "user_session", sid, "", EndBatch)
 	if err != nil {
 		return nil, fmt.Errorf("listing client sessions: %w", err)
 	}
@@ -106,14 +106,14 @@ func EndUser(tx storage.Tx, realm, sid string) ([]ClientSession, error) {
 }
 
 // EndUsers ends all user sessions of a user but one (except may be ""), at most
-// 100 in a transaction; a caller that may meet more repeats until none comes.
+// EndUsersBatch; a caller that may meet more repeats until fewer come.
 func EndUsers(tx storage.Tx, realm, user, except string) (ended []UserSession, err error) {
-	rows, err := UserSessions.ListBy(tx, realm, "user", user, "", 101)
+	rows, err := UserSessions.ListBy(tx, realm, "user", user, "", EndUsersBatch+1)
 	if err != nil {
 		return nil, fmt.Errorf("listing user sessions: %w", err)
 	}
 	for _, row := range rows {
-		if row.ID == except || len(ended) == 100 {
+		if row.ID == except || len(ended) == EndUsersBatch {
 			continue
 		}
 		if _, err := EndUser(tx, realm, row.ID); err != nil {

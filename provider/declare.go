@@ -98,6 +98,11 @@ func (d Declaration) Validate() error {
 				return fmt.Errorf("client %s: %w", c.ClientID, err)
 			}
 		}
+		for _, uri := range c.PostLogoutRedirectURIs {
+			if err := client.ValidRedirect(uri); err != nil && uri != "+" {
+				return fmt.Errorf("client %s: post logout %w", c.ClientID, err)
+			}
+		}
 	}
 	return nil
 }

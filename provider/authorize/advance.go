@@ -45,7 +45,7 @@ func (h *Handler) advance(w http.ResponseWriter, r *http.Request, f *flow) {
 			break
 		}
 		if next == askLogin {
-			http.Redirect(w, r, f.settings.Action("authenticate", f.id), http.StatusSeeOther)
+			endpoint.SeeOther(w, f.settings.Action("authenticate", f.id))
 			return
 		}
 		h.showConsent(w, r, f, granted.Scopes)

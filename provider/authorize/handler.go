@@ -69,28 +69,34 @@ func (h *Handler) Authorize(w http.ResponseWriter, r *http.Request) {
 		// A POST from another site carries no cookie of ours: as a GET it does
 		// (OpenID Connect Core §3.1.2.1 wants both methods).
 		if params, err = endpoint.Form(w, r); err == nil {
-			endpoint.AsGet(w, params)
-			return
+			if err = endpoint.AsGet(w, params); err == nil {
+				return
+			}
 		}
 	default:
 		endpoint.Method(w, r, http.MethodGet, http.MethodPost)
 		return
 	}
 	f := &flow{}
-	if err == nil {
-		err = h.Store.View(r.Context(), func(tx storage.Tx) error {
-			if err := h.proveTarget(tx, f, params); err != nil {
-				return err
-			}
-			return h.who(tx, f, r)
-		})
-	}
-	if err != nil {
-		// Until the redirect URI is proven nothing goes there.
+	unproven := h.Store.View(r.Context(), func(tx storage.Tx) error {
+		if err := h.proveTarget(tx, f, params); err != nil {
+			return err
+		}
+		return h.who(tx, f, r)
+	})
+	if unproven != nil {
+		// Until the redirect URI is proven nothing goes there. What is wrong with
+		// the parameters explains the rest.
+		if err == nil {
+			err = unproven
+		}
 		endpoint.Page(w, r, h.Log, h.Pages, err)
 		return
 	}
-	if err := parse(f, params, h.Ring); err != nil {
+	if invalid := parse(f, params, h.Ring); err == nil {
+		err = invalid
+	}
+	if err != nil {
 		h.refuse(w, r, f, err)
 		return
 	}

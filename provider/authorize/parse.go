@@ -3,7 +3,9 @@ package authorize
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/client"
@@ -26,7 +28,7 @@ func (h *Handler) proveTarget(tx storage.Tx, f *flow, params url.Values) error {
 	}
 	c, err := client.ByName(tx, h.Realm, id)
 	if errors.Is(err, storage.ErrNotFound) {
-		return oidc.Errorf(oidc.CodeUnauthorizedClient, "this application is not known here")
+		return oidc.Errorf(oidc.CodeUnauthorizedClient, "this application is not known here: no client has this client_id")
 	}
 	if err != nil {
 		return err
@@ -38,8 +40,11 @@ func (h *Handler) proveTarget(tx storage.Tx, f *flow, params url.Values) error {
 	if !given && len(c.RedirectURIs) == 1 && client.MatchRedirect(c, c.RedirectURIs[0]) {
 		uri = c.RedirectURIs[0] // RFC 6749 §3.1.2.3
 	}
+	if uri == "" {
+		return oidc.Errorf(oidc.CodeInvalidRequest, "redirect_uri is missing, and this application has not exactly one registered")
+	}
 	if !client.MatchRedirect(c, uri) {
-		return oidc.Errorf(oidc.CodeInvalidRequest, "redirect_uri is not registered for this application")
+		return oidc.Errorf(oidc.CodeInvalidRequest, "redirect_uri is not registered for this application: it must equal a registered one, byte by byte")
 	}
 	f.client = c
 	f.request = &session.AuthorizationRequest{
@@ -62,15 +67,18 @@ func parse(f *flow, params url.Values, ring *keys.Ring) error {
 		return err
 	}
 	ar.Mode = mode
+	if types := strings.Fields(params.Get("response_type")); !params.Has("response_mode") && (slices.Contains(types, "token") || slices.Contains(types, "id_token")) {
+		ar.Mode = oidc.ModeFragment // where such a client reads its errors (RFC 6749 §4.2.2.1)
+	}
 	switch {
 	case params.Has("request"):
 		return oidc.Errorf(oidc.CodeRequestNotSupported, "request is not supported")
 	case params.Has("request_uri"):
 		return oidc.Errorf(oidc.CodeRequestURINotSupported, "request_uri is not supported")
 	case params.Get("response_type") == "":
-		return oidc.Errorf(oidc.CodeInvalidRequest, "response_type is missing")
+		return oidc.Errorf(oidc.CodeInvalidRequest, "response_type is missing: want code")
 	case params.Get("response_type") != "code":
-		return oidc.Errorf(oidc.CodeUnsupportedResponseType, "response_type must be code")
+		return oidc.Errorf(oidc.CodeUnsupportedResponseType, "response_type must be code: tokens are handed out at the token endpoint alone")
 	case !f.client.StandardFlow:
 		return oidc.Errorf(oidc.CodeUnauthorizedClient, "client may not use the authorization code flow")
 	}

@@ -9,7 +9,7 @@ import (
 
 // invalidClient is the one answer to every failure: which part was wrong, and
 // whether the client exists, is nobody's business (RFC 6749 §5.2).
-var invalidClient = oidc.Errorf(oidc.CodeInvalidClient, "client authentication failed")
+var invalidClient = oidc.Errorf(oidc.CodeInvalidClient, "client authentication failed: the client is unknown or switched off, its secret is wrong, or it has to authenticate by another method")
 
 // Authenticator proves that a request comes from the client it names.
 type Authenticator struct {

@@ -128,7 +128,7 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 	case c == nil:
 		return h.show(w, r, typed, "This code is wrong or has expired.")
 	}
-	http.Redirect(w, r, settings.Action("continue", id), http.StatusSeeOther)
+	endpoint.SeeOther(w, settings.Action("continue", id))
 	return nil
 }
 

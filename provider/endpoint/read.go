@@ -34,7 +34,8 @@ var secrets = []string{
 // Form reads the form in the body of a POST. A parameter without a value is as
 // good as none (RFC 6749 §3.1). Errors are *oidc.Error: 413 for a body over
 // MaxBody, invalid_request for another media type, for what is malformed or
-// repeated, and for a secret in the URL.
+// repeated, and for a secret in the URL. One about a parameter comes with the
+// others; a repeated one is there without a value.
 func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/x-www-form-urlencoded" {
@@ -47,20 +48,18 @@ func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		}
 		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "body could not be read").WithCause(err)
 	}
-	query, err := Query(r)
-	if err != nil {
-		return nil, err
-	}
 	form, err := parse(string(raw))
-	if err != nil {
-		return nil, err
+	query, qerr := Query(r)
+	if err == nil {
+		err = qerr
 	}
 	for name := range query {
 		if form.Has(name) {
-			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s is in the URL and in the body", name)
+			form[name] = nil
+			err = oidc.Errorf(oidc.CodeInvalidRequest, "parameter %s is in the URL and in the body", name)
 		}
 	}
-	return form, nil
+	return form, err
 }
 
 // Query reads the parameters in the URL, by the same rules.
@@ -69,15 +68,21 @@ func Query(r *http.Request) (url.Values, error) {
 		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "query is larger than %d bytes", MaxBody).WithStatus(http.StatusRequestURITooLong)
 	}
 	query, err := parse(r.URL.RawQuery)
-	if err != nil {
-		return nil, err
+	if leak := noSecrets(query); err == nil {
+		err = leak
 	}
+	return query, err
+}
+
+// noSecrets takes what must not be in a URL out of the parameters of one.
+func noSecrets(query url.Values) (err error) {
 	for _, name := range secrets {
 		if query.Has(name) {
-			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s must not be in the URL", name)
+			delete(query, name)
+			err = oidc.Errorf(oidc.CodeInvalidRequest, "%s must not be in the URL, where logs keep it: send it in the body of a POST", name)
 		}
 	}
-	return query, nil
+	return err
 }
 
 func parse(raw string) (url.Values, error) {
@@ -86,14 +91,17 @@ func parse(raw string) (url.Values, error) {
 	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "parameters are malformed")
+		return nil, malformed
 	}
+	var repeated []string
 	for name, v := range values {
-		if len(v) > 1 && !slices.Contains(repeatable, name) {
-			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "%s is repeated", name)
-		}
 		if !text(name) || slices.ContainsFunc(v, func(s string) bool { return !text(s) }) {
-			return nil, oidc.Errorf(oidc.CodeInvalidRequest, "parameters are malformed")
+			return nil, malformed
+		}
+		if len(v) > 1 && !slices.Contains(repeatable, name) {
+			// Kept without a value: no default takes its place.
+			repeated, values[name] = append(repeated, name), nil
+			continue
 		}
 		if v = slices.DeleteFunc(v, func(s string) bool { return s == "" }); len(v) == 0 {
 			delete(values, name)
@@ -101,8 +109,13 @@ func parse(raw string) (url.Values, error) {
 			values[name] = v
 		}
 	}
+	if len(repeated) > 0 {
+		return values, oidc.Errorf(oidc.CodeInvalidRequest, "parameter %s is given more than once", slices.Min(repeated))
+	}
 	return values, nil
 }
+
+var malformed = oidc.Errorf(oidc.CodeInvalidRequest, "parameters are malformed: want name=value pairs joined by &, percent-encoded UTF-8")
 
 // text tells whether s survives a record, a page and an answer unchanged.
 func text(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }

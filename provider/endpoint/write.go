@@ -90,31 +90,47 @@ func Redirect(w http.ResponseWriter, r *http.Request, pages Pages, t Target, par
 		params.Set("state", t.State)
 	}
 	params.Set("iss", t.Issuer)
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Referrer-Policy", "no-referrer")
 	switch t.Mode {
 	case oidc.ModeFormPost:
 		pages.FormPost(w, r, t.URI, params)
-		return
 	case oidc.ModeFragment:
-		w.Header().Set("Location", t.URI+"#"+params.Encode())
+		SeeOther(w, t.URI+"#"+params.Encode())
 	default:
-		// The registered query stays as it is (RFC 6749 §3.1.2).
-		sep := "?"
-		if strings.Contains(t.URI, "?") {
-			sep = "&"
-		}
-		w.Header().Set("Location", t.URI+sep+params.Encode())
+		SeeOther(w, WithQuery(t.URI, params))
 	}
-	w.WriteHeader(http.StatusSeeOther) // never 307, which would repeat a password (RFC 9700 §4.12)
+}
+
+// WithQuery adds parameters to a URI. The query that it has stays as it is
+// (RFC 6749 §3.1.2).
+func WithQuery(uri string, params url.Values) string {
+	switch {
+	case len(params) == 0:
+		return uri
+	case strings.Contains(uri, "?"):
+		return uri + "&" + params.Encode()
+	}
+	return uri + "?" + params.Encode()
+}
+
+// SeeOther sends a browser to an address, by GET: never 307, which would repeat
+// a password there (RFC 9700 §4.12).
+func SeeOther(w http.ResponseWriter, to string) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Location", to)
+	w.WriteHeader(http.StatusSeeOther)
 }
 
 // AsGet turns a POST into a GET of the same address: a POST from another site
-// carries no cookie of ours, a GET does (SameSite=Lax).
-func AsGet(w http.ResponseWriter, params url.Values) {
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Location", "?"+params.Encode())
-	w.WriteHeader(http.StatusSeeOther)
+// carries no cookie of ours, a GET does (SameSite=Lax). If a parameter must not
+// be in a URL that is an error, and nothing has been answered.
+func AsGet(w http.ResponseWriter, params url.Values) error {
+	if err := noSecrets(params); err != nil {
+		return err
+	}
+	SeeOther(w, "?"+params.Encode())
+	return nil
 }
 
 // RedirectError sends an error to the target.

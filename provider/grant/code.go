@@ -31,7 +31,7 @@ func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, 
 		out = nil
 		code, err := session.TakeCode(tx, h.Realm, raw)
 		if errors.Is(err, storage.ErrNotFound) {
-			return oidc.Errorf(oidc.CodeInvalidGrant, "code is invalid or has expired")
+			return oidc.Errorf(oidc.CodeInvalidGrant, "code is unknown or has expired")
 		}
 		if err != nil {
 			return err

@@ -2,9 +2,12 @@ package introspect
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/audit"
@@ -44,22 +47,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
 	form, err := endpoint.Form(w, r)
-	if err != nil {
+	// Whatever a resource server was sent for a token it may ask about. What is
+	// too large to be read is no token of ours; who asks must be in the header then.
+	large := tooLarge(err)
+	if err != nil && !large {
 		return nil, err
 	}
-	cred, err := client.ParseCredentials(r, form)
-	if err != nil {
+	cred, unnamed := client.ParseCredentials(r, form)
+	switch {
+	case unnamed != nil && large:
 		return nil, err
+	case unnamed != nil:
+		return nil, unnamed
 	}
 	asker, issuer, err := h.authenticate(r.Context(), cred)
 	if err != nil {
 		return nil, err
 	}
 	raw := form.Get("token")
-	if raw == "" {
+	if raw == "" && !large {
 		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "token is missing")
 	}
-	claims, err := h.judge(r.Context(), issuer, raw)
+	claims, err := h.judge(r.Context(), asker, issuer, raw)
 	if err == nil {
 		claims["active"] = true
 		return claims, nil
@@ -80,28 +89,49 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) (map[string
 	return map[string]any{"active": false}, nil
 }
 
+func tooLarge(err error) bool {
+	var e *oidc.Error
+	return errors.As(err, &e) && e.Status == http.StatusRequestEntityTooLarge
+}
+
 // authenticate proves the asking client. A public one proves nothing, and
 // anybody could scan for tokens in its name (RFC 7662 §2.1).
 func (h *Handler) authenticate(ctx context.Context, cred client.Credentials) (*client.Client, string, error) {
 	asker, settings, err := h.Auth.Authenticate(ctx, h.Store, h.Realm, cred)
 	if err == nil && asker.Public {
-		err = oidc.Errorf(oidc.CodeInvalidClient, "client authentication failed")
+		err = oidc.Errorf(oidc.CodeInvalidClient, "a public client cannot introspect: it proves nothing")
 	}
 	return asker, settings.Issuer(), err
 }
 
-// judge returns what is in a token that works, else the refusal that a use of it
-// would meet (O04).
-func (h *Handler) judge(ctx context.Context, issuer, raw string) (map[string]any, error) {
+// judge returns what is in a token that works and concerns the asker, else the
+// refusal that a use of it would meet (O04).
+func (h *Handler) judge(ctx context.Context, asker *client.Client, issuer, raw string) (map[string]any, error) {
 	now := h.Now().UTC()
 	if a, err := token.OpenAccess(h.Ring, issuer, raw); err == nil {
+		if a.ClientID != asker.ClientID && !meant(asker, a.Audience) {
+			return nil, anothers
+		}
 		return h.access(ctx, a, now)
 	}
 	r, err := token.OpenRefresh(h.Ring, issuer, raw)
 	if err != nil {
 		return nil, oidc.Errorf(oidc.CodeInvalidToken, "not a token of this realm").WithCause(err)
 	}
+	if r.ClientID != asker.ClientID {
+		return nil, anothers
+	}
 	return h.refresh(ctx, r, now)
+}
+
+var anothers = oidc.Errorf(oidc.CodeInvalidToken, "token is neither the asker's nor meant for it")
+
+// meant tells whether a token is meant for a client: by its client_id, or as a
+// resource by the address that is registered for it (RFC 8707 §2).
+func meant(c *client.Client, audience []string) bool {
+	return slices.ContainsFunc(audience, func(a string) bool {
+		return a == c.ClientID || c.BaseURL != "" && strings.TrimSuffix(a, "/") == strings.TrimSuffix(c.BaseURL, "/")
+	})
 }
 
 func (h *Handler) access(ctx context.Context, a token.Access, now time.Time) (map[string]any, error) {

@@ -93,7 +93,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	h.Browser.SetLogin(w, cookie)
 	h.Log.InfoContext(r.Context(), "user logged in", "client", wait.client.ClientID, "session", sid)
-	http.Redirect(w, r, wait.settings.Action("continue", wait.id), http.StatusSeeOther)
+	endpoint.SeeOther(w, wait.settings.Action("continue", wait.id))
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/audit"
@@ -71,8 +70,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		default:
 			// A POST from another site carries no cookie of ours: as a GET it does.
-			endpoint.AsGet(w, params)
-			return
+			if err = endpoint.AsGet(w, params); err == nil {
+				return
+			}
 		}
 	default:
 		endpoint.Method(w, r, http.MethodGet, http.MethodPost)
@@ -163,7 +163,7 @@ func (h *Handler) read(r *http.Request, params url.Values) (*request, error) {
 		}
 		if uri := params.Get("post_logout_redirect_uri"); uri != "" {
 			if !client.MatchPostLogout(c, uri) {
-				return oidc.Errorf(oidc.CodeInvalidRequest, "post_logout_redirect_uri is not registered for this application")
+				return oidc.Errorf(oidc.CodeInvalidRequest, "post_logout_redirect_uri is not registered for this application: it must equal a registered one, byte by byte")
 			}
 			req.redirect = uri
 		}
@@ -196,18 +196,11 @@ func (h *Handler) leave(w http.ResponseWriter, r *http.Request, req *request, co
 		h.Pages.LoggedOut(w, r)
 		return
 	}
-	to := req.redirect
+	params := url.Values{}
 	if req.state != "" {
-		sep := "?"
-		if strings.Contains(to, "?") {
-			sep = "&"
-		}
-		to += sep + url.Values{"state": {req.state}}.Encode()
+		params.Set("state", req.state)
 	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	w.Header().Set("Location", to)
-	w.WriteHeader(http.StatusSeeOther)
+	endpoint.SeeOther(w, endpoint.WithQuery(req.redirect, params))
 }
 
 // byToken ends the session behind a refresh or offline token, as Keycloak does

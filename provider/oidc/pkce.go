@@ -28,7 +28,7 @@ func CheckChallenge(challenge, method string) error {
 	case method != MethodS256:
 		return Errorf(CodeInvalidRequest, "code_challenge_method must be S256")
 	case !ValidChallenge(challenge):
-		return Errorf(CodeInvalidRequest, "code_challenge is malformed")
+		return Errorf(CodeInvalidRequest, "code_challenge must be 43 characters of base64url without padding, the SHA-256 of the verifier")
 	}
 	return nil
 }

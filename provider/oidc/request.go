@@ -65,9 +65,17 @@ func ParseResponseMode(s string) (ResponseMode, error) {
 	return "", Errorf(CodeInvalidRequest, "response_mode %s is not supported", s)
 }
 
+// maxResources bounds the resource parameters of a request: they are kept with
+// the grant and make up the audience of its tokens.
+const maxResources = 4 << 10 // bytes
+
 // CheckResources judges the resource parameters of a request (RFC 8707 §2).
 func CheckResources(given []string) error {
+	size := 0
 	for _, raw := range given {
+		if size += len(raw); size > maxResources {
+			return Errorf(CodeInvalidTarget, "resource parameters are longer than %d bytes in all", maxResources)
+		}
 		if u, err := url.Parse(raw); err != nil || !u.IsAbs() || u.Fragment != "" {
 			return Errorf(CodeInvalidTarget, "resource must be an absolute URI without a fragment")
 		}

@@ -51,7 +51,7 @@ func MakeCode(random io.Reader) string { return oidc.NewID(random) + oidc.NewID(
 
 // NewCode writes a code that lives for the given time after IssuedAt.
 func NewCode(tx storage.Tx, realm, raw string, c Code, life time.Duration) error {
-	c.IssuedAt = instant(c.IssuedAt)
+	c.IssuedAt, c.Browser = instant(c.IssuedAt), clip(c.Browser)
 	c.Expires = c.IssuedAt.Add(life)
 	if err := Codes.Put(tx, realm, codeID(raw), &c); err != nil {
 		return fmt.Errorf("writing code: %w", err)

@@ -154,7 +154,7 @@ func WaitingDevice(tx storage.Tx, realm, id string, now time.Time) (*DeviceAutho
 // storage.ErrNotFound for everybody after.
 func GrantDevice(tx storage.Tx, realm, id string, granted Code, now time.Time) error {
 	return decide(tx, realm, id, now, func(d *DeviceAuthorization) {
-		granted.IssuedAt, granted.Expires = instant(now), d.Expires
+		granted.IssuedAt, granted.Expires, granted.Browser = instant(now), d.Expires, clip(granted.Browser)
 		d.Granted = &granted
 	})
 }

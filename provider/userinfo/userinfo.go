@@ -56,6 +56,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // bearer reads the access token from the header or, of a POST, from the form;
 // never from the query, where logs would keep it (RFC 6750 §2, RFC 9700 §4.3.2).
 func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
+	if _, err := endpoint.Query(r); err != nil {
+		return "", err
+	}
 	var found []string
 	for _, header := range r.Header.Values("Authorization") {
 		scheme, value, _ := strings.Cut(header, " ")
@@ -78,7 +81,7 @@ func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
 	case 1:
 		return found[0], nil
 	}
-	return "", oidc.Errorf(oidc.CodeInvalidRequest, "more than one access token")
+	return "", oidc.Errorf(oidc.CodeInvalidRequest, "more than one access token: send it in the Authorization header alone")
 }
 
 func (h *Handler) claims(ctx context.Context, raw string) (claims map[string]any, c *client.Client, err error) {
@@ -106,7 +109,10 @@ func (h *Handler) claims(ctx context.Context, raw string) (claims map[string]any
 		c = st.Client
 		scopes, err := oidc.ParseScopes(access.Scope)
 		if err != nil || !scopes.Has(oidc.ScopeOpenID) {
-			return oidc.Errorf(oidc.CodeInsufficientScope, "access token lacks the scope openid")
+			return oidc.Errorf(oidc.CodeInsufficientScope, "access token lacks the scope openid: ask for it in the authorization request")
+		}
+		if st.User.ServiceAccountOf != "" {
+			return oidc.Errorf(oidc.CodeInsufficientScope, "access token is a service account's: nobody has logged in")
 		}
 		granted, err := st.Narrow(scopes)
 		if refusal, ok := standing.Refusal(err); ok {
@@ -131,6 +137,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q", h.Realm))
 		endpoint.JSON(w, http.StatusUnauthorized, struct{}{})
 		return
+	}
+	var e *oidc.Error
+	if errors.As(err, &e) && e.Code == oidc.CodeInvalidRequest {
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q, error=%q", h.Realm, e.Code))
 	}
 	endpoint.Error(w, r, h.Log, err)
 }

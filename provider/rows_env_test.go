@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"html"
 	"maps"
 	"net/http"
@@ -24,8 +25,8 @@ import (
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/storage"
-	"github.com/nightlatch/nightlatch/storage/badger"
 	"github.com/nightlatch/nightlatch/storage/seal"
+	"github.com/nightlatch/nightlatch/storage/storagetest"
 )
 
 const (
@@ -41,7 +42,7 @@ const (
 // offline_access as a composite). Clients, each with its name and "-secret" as
 // secret: reports and other (everything on), spa (public).
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	provider *provider.Provider
 	backend  *unsure
 	store    *storage.Store
@@ -54,7 +55,7 @@ type world struct {
 }
 
 // newWorld starts a realm with the defaults of Keycloak, changed by edit.
-func newWorld(t *testing.T, edit ...func(*realm.Settings)) *world {
+func newWorld(t testing.TB, edit ...func(*realm.Settings)) *world {
 	t.Helper()
 	keyset, err := seal.New()
 	if err != nil {
@@ -65,21 +66,30 @@ func newWorld(t *testing.T, edit ...func(*realm.Settings)) *world {
 	for _, e := range edit {
 		e(&w.settings)
 	}
-	w.backend = &unsure{Backend: memory(t)}
+	w.backend = &unsure{Backend: storagetest.Backend(t)}
 	w.store = storage.New(storage.Config{Backend: w.backend, Now: w.clock})
 	w.restart()
 	return w
 }
 
-// unsure is an engine whose next commits, as many as were asked for, happen but
-// cannot be confirmed.
+// unsure is an engine that does not know what came of its next commits, as many
+// as were asked for.
 type unsure struct {
 	storage.Backend
-	next  atomic.Int32
-	again atomic.Int32 // next commits that happen and yet run once more
+	next  atomic.Int32 // happen
+	lost  atomic.Int32 // do not
+	again atomic.Int32 // happen and yet run once more
 }
 
 func (u *unsure) Update(ctx context.Context, fn func(storage.Tx) error) error {
+	if u.lost.Load() > 0 {
+		lose := storagetest.Faults{Backend: u.Backend, At: func(int) storagetest.Fault { return storagetest.LostCommit }}
+		err := lose.Update(ctx, fn)
+		if errors.Is(err, storage.ErrUnknown) {
+			u.lost.Add(-1)
+		}
+		return err
+	}
 	err := u.Backend.Update(ctx, fn)
 	switch {
 	case err == nil && u.next.Add(-1) >= 0:
@@ -88,16 +98,6 @@ func (u *unsure) Update(ctx context.Context, fn func(storage.Tx) error) error {
 		return storage.ErrConflict
 	}
 	return err
-}
-
-func memory(t *testing.T) storage.Backend {
-	t.Helper()
-	b, err := badger.Open(badger.Options{InMemory: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	return b
 }
 
 // restart is a new process on the same store.
@@ -212,7 +212,7 @@ func (w *world) update(fn func(storage.Tx) error) {
 
 // reply is an answer; its members are those of the JSON body.
 type reply struct {
-	t      *testing.T
+	t      testing.TB
 	status int
 	header http.Header
 	body   string
@@ -338,7 +338,7 @@ type claims map[string]any
 func (c claims) has(name string) bool { _, ok := c[name]; return ok }
 
 // decode reads a part of a compact JWS: 0 the header, 1 the claims.
-func decode(t *testing.T, token string, part int) claims {
+func decode(t testing.TB, token string, part int) claims {
 	t.Helper()
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -7,12 +7,13 @@ import (
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/storagetest"
 )
 
 // copyStore copies the whole store, for restoreStore.
 func (w *world) copyStore() storage.Backend {
 	w.t.Helper()
-	to := memory(w.t)
+	to := storagetest.Memory(w.t)
 	var items []storage.Item
 	err := w.backend.View(w.t.Context(), func(tx storage.Tx) error {
 		for after, more := []byte(nil), true; more; {

@@ -14,9 +14,11 @@
 // and Updates of one process run one after another: no network, no waiting, no
 // clock, no random numbers and no events inside, results only through captured
 // variables that are set anew by each run. A nested Update is an error
-// (ErrNested). An invariant sits on one record that the closure reads by Get
-// and writes; never scan, then decide: a Scan does not guard against rows that
-// appear. An Update that returned nil is on disk.
+// (ErrNested; ErrStuck if it comes from another goroutine that the closure waits
+// for). An invariant sits on one record that the closure reads by Get and writes;
+// never scan, then decide: where several nodes write, whoever adds or removes a
+// row of the range makes the others begin again. An Update that returned nil is
+// on disk.
 //
 // Engines are in storage/badger and storage/postgres; storage/storagetest is
 // the one suite for all of them; storage/seal seals what is secret,

@@ -23,6 +23,9 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrNested: Update was called inside the closure of an Update.
 	ErrNested = errors.New("update inside an update")
+	// ErrStuck: a closure does not end, perhaps because it waits for this very
+	// Update, which was sent away; nothing was written.
+	ErrStuck = errors.New("an update before it does not end")
 	// ErrFull: the disk has no room; nothing was written, reads go on. It ends by
 	// itself when there is room.
 	ErrFull = errors.New("no room on the disk")
@@ -57,7 +60,8 @@ type Tx interface {
 	Delete(key []byte) error
 	// Scan returns at most limit items whose key begins with prefix and is
 	// greater than after (nil: from the first), in ascending byte order. It
-	// sees the transaction's own writes.
+	// sees the transaction's own writes. What it found is guarded as by Get, and
+	// so is that there was no more.
 	Scan(prefix, after []byte, limit int) ([]Item, error)
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/nightlatch/nightlatch/adapter/vault"
 	"github.com/nightlatch/nightlatch/adapter/vault/vaulttest"
 	"github.com/nightlatch/nightlatch/storage"
-	"github.com/nightlatch/nightlatch/storage/badger"
 	"github.com/nightlatch/nightlatch/storage/seal"
+	"github.com/nightlatch/nightlatch/storage/storagetest"
 )
 
 // env is a vault over a store that outlives it, and a provider over HTTP.
@@ -77,13 +77,9 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 func newEnv(t *testing.T) *env {
 	t.Helper()
 	e := &env{t: t, provider: vaulttest.New(t), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), log: &lockedBuffer{}}
-	backend, err := badger.Open(badger.Options{InMemory: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = backend.Close() })
-	e.backend = &faulty{Backend: backend}
+	e.backend = &faulty{Backend: storagetest.Backend(t)}
 	e.store = storage.New(storage.Config{Backend: e.backend, Now: e.clock})
+	var err error
 	if e.sealer, err = seal.New(); err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,10 @@ type Options struct {
 	// unsynced answers before writes are on disk. Only the test that counts
 	// syncs sets it, to see itself fail.
 	unsynced bool
+	// patience is how long a closure may run before those who wait behind it are
+	// sent away, and at most twice that. Default 5 s: they must not wait for
+	// anything, so that is a closure which waits for one of them.
+	patience time.Duration
 }
 
 // Backend implements storage.Backend.
@@ -46,6 +50,7 @@ type Backend struct {
 	gate   *engine.Gate  // lets views in; no further job is taken when it is closed
 	done   chan struct{} // the committer has ended
 	runner atomicID      // goroutine that runs closures
+	turn   atomic.Uint64 // odd while a closure runs; each has its own
 	broken atomic.Bool   // a commit has failed
 	full   bool          // the disk, at the last commit; the committer's own
 
@@ -60,6 +65,9 @@ type Backend struct {
 func Open(o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.patience == 0 {
+		o.patience = 5 * time.Second
 	}
 	free := func() (int64, error) { return freeOn(o.Dir) }
 	opts := badger.DefaultOptions(o.Dir)
@@ -112,6 +120,7 @@ func Open(o Options) (*Backend, error) {
 		jobs: make(chan *job, maxFold), gate: engine.NewGate(), done: make(chan struct{}),
 	}
 	go b.commitLoop()
+	go b.attend(o.patience)
 	return b, nil
 }
 

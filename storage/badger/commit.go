@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -183,6 +184,8 @@ func (b *Backend) next(have int) *job {
 
 // run calls the closure.
 func (b *Backend) run(j *job, own *overlay) error {
+	b.turn.Add(1)
+	defer b.turn.Add(1)
 	if b.broken.Load() {
 		return fmt.Errorf("updating store: a commit has failed, the store must be opened again: %w", storage.ErrClosed)
 	}
@@ -194,6 +197,29 @@ func (b *Backend) run(j *job, own *overlay) error {
 		return err
 	}
 	return t.fits() // also if the closure swallowed it
+}
+
+// attend sends away who waits behind a closure that does not end. Some of them
+// may be what it waits for: an Update that it began on another goroutine, where
+// nobody can tell that it is nested.
+func (b *Backend) attend(patience time.Duration) {
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for last := uint64(0); ; {
+		select {
+		case <-tick.C:
+		case <-b.done:
+			return
+		}
+		turn := b.turn.Load()
+		if turn == last && turn%2 == 1 {
+			b.log.Error("a closure does not end; those behind it are sent away")
+			for j := b.next(0); j != nil; j = b.next(0) {
+				j.finish(fmt.Errorf("updating store: %w", storage.ErrStuck))
+			}
+		}
+		last = turn
+	}
 }
 
 func (j *job) finish(err error) {

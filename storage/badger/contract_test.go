@@ -12,11 +12,12 @@ import (
 func TestContract(t *testing.T) {
 	for name, o := range map[string]badger.Options{"Disk": {}, "SlowDisk": {}, "Memory": {InMemory: true}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			storagetest.Run(t, func(t *testing.T) storage.Backend {
 				if !o.InMemory {
 					o.Dir = t.TempDir()
 				}
-				b, err := badger.Open(o)
+				b, err := badger.Open(o.Impatient())
 				if err != nil {
 					t.Fatal(err)
 				}

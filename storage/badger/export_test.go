@@ -13,3 +13,9 @@ func (b *Backend) SlowDown(by time.Duration) {
 		return txn.Commit()
 	}
 }
+
+// Impatient makes the backend find a closure that does not end soon.
+func (o Options) Impatient() Options {
+	o.patience = time.Second
+	return o
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 
@@ -15,7 +16,7 @@ import (
 // TestSlowDisk: while a commit hangs on the disk, readers go on, whoever waits
 // can leave at once, and all who stay are served by the one commit that follows.
 func TestSlowDisk(t *testing.T) {
-	b := open(t, Options{Dir: t.TempDir()})
+	b := open(t, Options{Dir: t.TempDir(), patience: 100 * time.Millisecond})
 	commits, hangs, goOn := 0, make(chan struct{}), make(chan struct{})
 	b.sync = func(txn *badger.Txn) error {
 		if commits++; commits == 1 {
@@ -50,6 +51,7 @@ func TestSlowDisk(t *testing.T) {
 	if err := b.View(t.Context(), func(tx storage.Tx) error { _, err := tx.Get([]byte("first")); return err }); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("a reader beside the hanging commit: %v", err)
 	}
+	time.Sleep(300 * time.Millisecond) // no closure runs: nobody is sent away, however long it takes
 	close(goOn)
 	if err := <-first; err != nil {
 		t.Error(err)

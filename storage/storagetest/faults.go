@@ -3,7 +3,13 @@ package storagetest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
+	"testing"
+	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -68,5 +74,71 @@ func (f *Faults) Update(ctx context.Context, fn func(storage.Tx) error) error {
 		return storage.ErrUnknown
 	default:
 		return f.Backend.Update(ctx, fn)
+	}
+}
+
+// testFaults: commits conflict, are lost, and happen without an answer. Workers
+// add to a sum and repeat what they do not know the outcome of; each addition
+// carries a name, so that it counts once.
+func testFaults(t *testing.T, b storage.Backend) {
+	var lost, unanswered atomic.Int64
+	faults := &Faults{Backend: b, At: func(n int) Fault {
+		switch {
+		case n%3 == 0:
+			return Conflict
+		case n%5 == 0:
+			lost.Add(1)
+			return LostCommit
+		case n%7 == 0:
+			unanswered.Add(1)
+			return LostAnswer
+		}
+		return None
+	}}
+	s := storage.New(storage.Config{Backend: faults, RetryFor: time.Minute})
+	const workers, each = 8, 25
+	var wg sync.WaitGroup
+	var told, repeated atomic.Int64 // ErrUnknown; additions that were there already
+	for w := range workers {
+		wg.Go(func() {
+			for i := range each {
+				name := fmt.Sprintf("added/%d-%d", w, i)
+				for {
+					again := false
+					err := s.Update(t.Context(), func(tx storage.Tx) error {
+						had, err := read(tx, name)
+						if again = had != "-"; err != nil || again {
+							return err
+						}
+						return errors.Join(increment(tx, "sum", func() {}), tx.Put(item(name, "")))
+					})
+					if errors.Is(err, storage.ErrUnknown) {
+						told.Add(1)
+						continue
+					}
+					if err != nil {
+						t.Error(err)
+					}
+					if again {
+						repeated.Add(1)
+					}
+					break
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := get(t, b, "sum"); got != strconv.Itoa(workers*each) {
+		t.Errorf("%d additions gave %s", workers*each, got)
+	}
+	view(t, b, func(tx storage.Tx) error {
+		items, err := tx.Scan([]byte("added/"), nil, 2*workers*each)
+		if len(items) != workers*each {
+			t.Errorf("%d of %d additions left their name: %s", len(items), workers*each, strings.Join(keys(items), " "))
+		}
+		return err
+	})
+	if told.Load() != lost.Load()+unanswered.Load() || lost.Load() == 0 || repeated.Load() == 0 {
+		t.Errorf("told of %d unknown outcomes, of which %d were lost, %d without an answer; %d additions were repeated", told.Load(), lost.Load(), unanswered.Load(), repeated.Load())
 	}
 }

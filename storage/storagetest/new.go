@@ -12,15 +12,22 @@ import (
 )
 
 // New returns a store in memory that judges expiry by now (nil: time.Now) and
-// ends with the test. STORAGETEST_FLAKY=3 in the environment makes every third
-// commit of it conflict, so that any package's tests can be run that way.
+// ends with the test; see Backend.
 func New(t testing.TB, now func() time.Time) *storage.Store {
 	t.Helper()
-	var b storage.Backend = Memory(t)
+	return storage.New(storage.Config{Backend: Backend(t), Now: now})
+}
+
+// Backend returns a backend in memory that ends with the test, for tests of what
+// uses a store. STORAGETEST_FLAKY=3 in the environment makes every third commit
+// of it conflict: `make flaky` runs all packages that way.
+func Backend(t testing.TB) storage.Backend {
+	t.Helper()
+	b := Memory(t)
 	if every, err := strconv.Atoi(os.Getenv("STORAGETEST_FLAKY")); err == nil && every > 1 {
-		b = Flaky(b, every)
+		return Flaky(b, every)
 	}
-	return storage.New(storage.Config{Backend: b, Now: now})
+	return b
 }
 
 // Memory returns a backend in memory that ends with the test.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -132,6 +133,30 @@ func testNested(t *testing.T, b storage.Backend) {
 	if outer, inner := get(t, b, "outer"), get(t, b, "inner"); outer != "x" || inner != "-" {
 		t.Errorf("outer %q, inner %q", outer, inner)
 	}
+}
+
+// The goroutine that asks is another one, so that no engine can see at once that
+// it is waited for. It may be served or sent away, but not wait for ever.
+func testNestedElsewhere(t *testing.T, b storage.Backend) {
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Update(context.Background(), func(tx storage.Tx) error {
+			inner := make(chan error, 1)
+			go func() {
+				inner <- b.Update(context.Background(), func(tx storage.Tx) error { return tx.Put(item("inner", "x")) })
+			}()
+			return errors.Join(<-inner, tx.Put(item("outer", "x")))
+		})
+	}()
+	want := "x"
+	if err := within(t, done); err != nil {
+		t.Log(err)
+		want = "-"
+	}
+	if outer, inner := get(t, b, "outer"), get(t, b, "inner"); outer != want || inner != want {
+		t.Errorf("outer %q, inner %q; want %q", outer, inner, want)
+	}
+	put(t, b, item("after", "x")) // nobody is in the way
 }
 
 func testCancelled(t *testing.T, b storage.Backend) {
@@ -293,6 +318,60 @@ func testConflictOnAbsentKey(t *testing.T, b storage.Backend) {
 	case theirs == nil && errors.Is(mine, errExists) && got == "rival":
 	default:
 		t.Errorf("mine: %v, the rival's: %v, the key has %q", mine, theirs, got)
+	}
+}
+
+// testConflictOnScannedKeys: two who each judge all rows and then write one.
+// Whichever order the engine puts them in, the second has seen the first, also
+// if that one's row is new or gone.
+func testConflictOnScannedKeys(t *testing.T, b storage.Backend) {
+	refused := errors.New("refused")
+	on := func(rows []storage.Item) int {
+		return len(slices.DeleteFunc(slices.Clone(rows), func(it storage.Item) bool { return string(it.Value) != "on" }))
+	}
+	for _, c := range []struct {
+		name  string
+		rows  []storage.Item
+		may   func(rows []storage.Item) bool
+		write func(tx storage.Tx, key string) error
+	}{
+		{
+			"changed", []storage.Item{item("changed/a", "on"), item("changed/b", "on"), item("changed/c", "off")},
+			func(rows []storage.Item) bool { return on(rows) > 1 }, // somebody stays
+			func(tx storage.Tx, key string) error { return tx.Put(item(key, "off")) },
+		},
+		{
+			"gone", []storage.Item{item("gone/a", "on"), item("gone/b", "on")},
+			func(rows []storage.Item) bool { return len(rows) > 1 },
+			func(tx storage.Tx, key string) error { return tx.Delete([]byte(key)) },
+		},
+		{
+			"new", nil,
+			func(rows []storage.Item) bool { return len(rows) == 0 }, // one seat
+			func(tx storage.Tx, key string) error { return tx.Put(item(key, "on")) },
+		},
+	} {
+		put(t, b, c.rows...)
+		take := func(key string, meanwhile func()) func(storage.Tx) error {
+			return func(tx storage.Tx) error {
+				rows, err := tx.Scan([]byte(c.name+"/"), nil, 10)
+				switch {
+				case err != nil:
+					return err
+				case !c.may(rows):
+					return refused
+				}
+				meanwhile()
+				return c.write(tx, c.name+"/"+key)
+			}
+		}
+		s := storage.New(storage.Config{Backend: b})
+		meanwhile, wait := rival(b, take("b", func() {}))
+		mine := s.Update(t.Context(), take("a", meanwhile))
+		theirs := wait()
+		if (mine == nil) == (theirs == nil) || !errors.Is(errors.Join(mine, theirs), refused) {
+			t.Errorf("%s: mine: %v, the rival's: %v", c.name, mine, theirs)
+		}
 	}
 }
 

@@ -9,25 +9,36 @@
 // authentication (provider/client). provider.go mounts Handler at
 // …/protocol/openid-connect/token.
 //
-// What one request costs, with keys in memory. "Reads" are point reads of
-// records; each Update is one synced commit, shared with its neighbours, and one
-// that writes nothing syncs nothing.
+// What one request costs at the store, with keys in memory (TestCostOfARequest
+// holds this table). "syncs" are commits that wait for the disk: each is shared
+// with its neighbours, and an Update that writes nothing has none. "reads" are
+// records by key; scans are of the realm's client scopes, and of the counter that
+// the limit of offline sessions is held against. "rows" are records, index rows,
+// counters and events that are written. "signatures" are those of access and ID tokens, with
+// the realm's algorithm.
 //
-//	grant                          View  Update  records written         signatures
-//	authorization_code             1     1       code, session           access, ID, refresh
-//	refresh_token, single use      1     1       session                 access, ID, refresh
-//	refresh_token, else            1     1       session (seldom)        access, ID, refresh
-//	password                       2     1       session(s)              access, ID, refresh; one argon2id
-//	device_code, waiting           1     1       device                  none
-//	device_code, let in            1     1       device, session         access, ID, refresh
-//	client_credentials             2     0       none                    access
-//	client_credentials, offline    1     1       session                 access, ID, refresh
+//	request                      View  Update  syncs  reads  scans  rows  signatures
+//	authorization_code, offline  1     1       1      15     2      19    2
+//	refresh_token, single use    1     1       1      11     1      5     2
+//	the same again               1     1       0      8      1      0     2
+//	a replay                     1     1       1      15     1      19    0
+//	refresh_token, else          1     1       0      8      1      0     2
+//	after half a minute          1     1       1      11     1      5     2
+//	a bad signature              1     0       0      3      0      0     0
+//	password, offline            2     1       1      16     2      18    2
+//	device_code, waiting         1     1       1      4      0      1     0
+//	device_code, let in          1     1       1      15     2      19    2
+//	client_credentials           2     0       0      6      2      0     1
+//	client_credentials, offline  1     1       1      13     3      18    2
 //
 // What is written holds the events of the request too (provider/audit); an event
 // of a request that writes nothing is written with others, once a second.
 //
-// The ID token is made only if openid was granted; the refresh token's signature
-// is an HMAC.
+// Records that many requests read and few change (settings, client, scopes, user,
+// roles) are decoded once, until their bytes change; of a refresh only the
+// session is decoded each time. The ID token is made only if openid was granted;
+// the refresh token's signature is an HMAC. A password costs an argon2id.
+// BenchmarkRefresh tells the objects that a refresh allocates.
 //
 // The first View authenticates the client, so that wrong credentials never reach
 // the queue of writers. A signed client assertion adds an Update that remembers

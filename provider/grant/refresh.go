@@ -3,6 +3,7 @@ package grant
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
@@ -44,11 +45,12 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 		if err != nil {
 			return err
 		}
-		d := session.Rotate(st.Policy(), *st.Session, session.Presented{Generation: presented.Generation, KeyHash: req.key, Random: req.random}, req.now)
+		d := session.Rotate(st.Policy(), *st.Session, session.Presented{Generation: presented.Generation, KeyHash: req.key}, req.now)
 		switch {
 		case d.Replay:
 			req.about(st)
-			tell(req.tell(event.RefreshTokenReplay, session.ReuseDetected))
+			// Without one it may be a client whose answer was lost.
+			tell(req.tell(event.RefreshTokenReplay, session.ReuseDetected, "idempotency_key", strconv.FormatBool(!req.random)))
 			if st.Session.Offline {
 				tell(req.tell(event.OfflineSessionEnd, session.ReuseDetected))
 			}

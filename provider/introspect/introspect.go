@@ -167,7 +167,7 @@ func (h *Handler) refresh(ctx context.Context, r token.Refresh, now time.Time) (
 			return err
 		}
 		// A dry run with a key that nobody has: what was rotated out is inactive.
-		d := session.Rotate(st.Policy(), *st.Session, session.Presented{Generation: r.Generation, Random: true}, now)
+		d := session.Rotate(st.Policy(), *st.Session, session.Presented{Generation: r.Generation}, now)
 		if d.Outcome != session.Accepted {
 			return oidc.Errorf(oidc.CodeInvalidGrant, "not the newest refresh token")
 		}

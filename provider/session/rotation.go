@@ -15,11 +15,8 @@ type Presented struct {
 	Generation uint64
 	// KeyHash is the hash of the request's Idempotency-Key. A request that
 	// brings none gets a random key at the door, so that it recognises its own
-	// commit when it is run again.
+	// commit when it is run again; it is judged like any other.
 	KeyHash []byte
-	// Random: the key was made at the door. It is judged like any other; the
-	// event of a replay tells the difference.
-	Random bool
 }
 
 // Outcome of a presented refresh token.
@@ -44,9 +41,15 @@ type Decision struct {
 	Forward bool          // event: the token was ahead of the record
 }
 
-// lateMemory is the number of consuming keys that are remembered beside those
-// of the newest token's predecessor.
-const lateMemory = 4
+const (
+	// lateMemory is the number of consuming keys that are remembered beside those
+	// of the newest token's predecessor.
+	lateMemory = 4
+	// mostReuses is for how many further uses of a token the keys are remembered,
+	// whatever Max Reuse allows, so that a record stays small. A request that is
+	// forgotten counts as another use.
+	mostReuses = 100
+)
 
 // Rotate decides what a presented refresh token does to its client session,
 // which Check has found working. One compare of generations on one record: two
@@ -147,7 +150,7 @@ func consumption(p Presented) []byte {
 // remember puts a mark in front. All keys that may have consumed the newest
 // token's predecessor fit, and those of a few generations before.
 func remember(p Policy, marks [][]byte, mark []byte) [][]byte {
-	n := min(len(marks), lateMemory+max(p.MaxReuse, 0)-1)
+	n := min(len(marks), lateMemory+min(max(p.MaxReuse, 0), mostReuses)-1)
 	return append([][]byte{mark}, marks[:n]...)
 }
 

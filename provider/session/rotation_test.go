@@ -162,6 +162,27 @@ func TestTokenIDIsDerived(t *testing.T) {
 	}
 }
 
+// However often a token may be used, its record stays small.
+func TestRotateRemembersBounded(t *testing.T) {
+	cs, p := fresh(), reuse(1000)
+	for i := range 1001 {
+		d := use(p, cs, 1, fmt.Sprint(i))
+		if d.Outcome != session.Accepted || d.Next.Uses != i+1 {
+			t.Fatalf("use %d: outcome %d, %d uses", i, d.Outcome, d.Next.Uses)
+		}
+		cs = d.Next
+	}
+	if n := len(cs.Consumed); n != 104 {
+		t.Errorf("%d keys are remembered", n)
+	}
+	if d := use(p, cs, 1, "1000"); d.Outcome != session.Accepted || d.Next.Uses != 1001 {
+		t.Errorf("the same request again: outcome %d, %d uses", d.Outcome, d.Next.Uses)
+	}
+	if d := use(p, cs, 1, "1001"); d.Outcome != session.Replayed {
+		t.Errorf("one too many: outcome %d", d.Outcome)
+	}
+}
+
 // Rotate does not write into the record that it was given: a transaction may
 // run again with it.
 func TestRotateLeavesItsArgumentAlone(t *testing.T) {

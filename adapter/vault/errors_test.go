@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/nightlatch/nightlatch/adapter/vault"
 	"github.com/nightlatch/nightlatch/adapter/vault/vaulttest"
+	"github.com/nightlatch/nightlatch/storage"
 )
 
 func TestErrorClasses(t *testing.T) {
@@ -209,6 +211,42 @@ func TestAnswerAboutAnotherPersonIsNotKept(t *testing.T) {
 	if g := e.grant(); g.Username != "alice" || g.State != vault.Active {
 		t.Errorf("grant %+v", g)
 	}
+}
+
+// TestARecordOpensForItsPersonAlone: whoever can write to the store cannot make one
+// person's grant act for another.
+func TestARecordOpensForItsPersonAlone(t *testing.T) {
+	e := newEnv(t)
+	ids := e.people(2)
+	key := func(id string) []byte { return storage.Key("grant", "vault", id) }
+	var own storage.Item
+	err := e.store.Update(context.Background(), func(tx storage.Tx) error {
+		var err error
+		if own, err = tx.Get(key(ids[1])); err != nil {
+			return err
+		}
+		other, err := tx.Get(key(ids[0]))
+		if err != nil {
+			return err
+		}
+		own.Value = bytes.Clone(own.Value)
+		return tx.Put(storage.Item{Key: key(ids[1]), Value: other.Value})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.restart()
+	if token, err := e.vault.Token(context.Background(), ids[1], ask); err == nil || !strings.Contains(err.Error(), "sealed") {
+		t.Errorf("a record in the place of another gave %+v, %v", token, err)
+	}
+	e.token(ids[0])
+	// Nothing was lost by it either.
+	if err := e.store.Update(context.Background(), func(tx storage.Tx) error {
+		return tx.Put(storage.Item{Key: key(ids[1]), Value: own.Value})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e.token(ids[1])
 }
 
 func TestNothingSecretIsWrittenDown(t *testing.T) {

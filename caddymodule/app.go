@@ -53,6 +53,8 @@ type App struct {
 	// Grants that neither a job nor a login used for so long are not kept alive
 	// any more, after a warning. Default 90d; "off": they are kept for ever.
 	StopAfterUnused Duration `json:"stop_after_unused,omitempty"`
+	// Who is told what happens to grants. Default: the log, events and metrics alone.
+	Notify *Notify `json:"notify,omitempty"`
 
 	ctx    caddy.Context
 	log    *slog.Logger
@@ -63,6 +65,8 @@ type App struct {
 	sites  []*Site
 
 	stopAfterUnused time.Duration // below zero: never
+	tellers         []vault.Teller
+	metrics         *metrics
 
 	lease    *lease
 	listener *listener
@@ -105,6 +109,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.stopAfterUnused = -1
 	} else if err := (spans{"stop_after_unused": {a.StopAfterUnused, &a.stopAfterUnused}}).parse(); err != nil {
 		return err
+	}
+	tellers, err := a.Notify.tellers()
+	if err != nil {
+		return fmt.Errorf("option notify: %w", err)
+	}
+	a.tellers = tellers
+	if a.metrics, err = newMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if err := ctx.GetMetricsRegistry().Register(newGauge(a)); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
 	}
 	a.realms = map[string]*runningRealm{}
 	for _, name := range slices.Sorted(maps.Keys(a.Realms)) {
@@ -207,10 +222,11 @@ func (a *App) enter(ctx context.Context) (ok bool) {
 
 func (a *App) leave() { a.lease.release() }
 
-// emit writes an event to the log and to Caddy's event listeners.
+// emit counts an event, and writes it to the log and to Caddy's event listeners.
 func (a *App) emit(name string, data map[string]any) {
 	name = strings.ToLower(name)
-	if line := a.zap.Check(zap.InfoLevel, "event"); line != nil {
+	a.metrics.count(name, data)
+	if line := a.zap.Check(levelOf(name), "event"); line != nil {
 		keys := make([]string, 0, len(data))
 		for k := range data {
 			if k != "time" {

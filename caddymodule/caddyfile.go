@@ -22,6 +22,7 @@ func init() {
 //		provider <name> <issuer> { … }
 //		job <name> { … }
 //		stop_after_unused <duration>|off
+//		notify { webhook <url> { … }  mail <server> { … } }
 //	}
 //
 // A second block adds to the first.
@@ -58,6 +59,7 @@ var appOptions = options[App]{
 	"provider": readForeign,
 	"job":      named(func(a *App) *map[string]*Job { return &a.Jobs }, jobOptions),
 
+	"notify":            readNotify,
 	"stop_after_unused": spanOrOff(func(a *App) *Duration { return &a.StopAfterUnused }),
 }
 

@@ -142,6 +142,35 @@ type Foreign struct {
 	idle time.Duration
 }
 
+// Notify says who is told when a grant is about to lapse, is suspended, has
+// lapsed, was revoked or replayed. Each of them gets the address where the person
+// gives the grant anew.
+type Notify struct {
+	Webhooks []*Webhook `json:"webhooks,omitempty"`
+	Mail     *Mail      `json:"mail,omitempty"`
+}
+
+// Webhook is an address that gets a POST for each piece of news, in the form of
+// Standard Webhooks.
+type Webhook struct {
+	URL string `json:"url,omitempty"` // required
+	// Signs each POST (webhook-signature). Default: no signature.
+	Secret string `json:"secret,omitempty"`
+	// The events that are told: grant_lapsing, grant_suspended, grant_lapsed,
+	// grant_revoked, grant_replayed, grant_ended. Default: all.
+	Events []string `json:"events,omitempty"`
+}
+
+// Mail tells the person, at the address that the login provider has verified.
+type Mail struct {
+	Server   string   `json:"server,omitempty"`   // smtps://host or smtp://host (STARTTLS). Required.
+	From     string   `json:"from,omitempty"`     // the sender. Required.
+	Username string   `json:"username,omitempty"` // where the server wants one
+	Password string   `json:"password,omitempty"`
+	Copy     []string `json:"copy,omitempty"`   // addresses that get each mail too, unseen by the person
+	Events   []string `json:"events,omitempty"` // as of a webhook
+}
+
 // Job is a rule: which program may get tokens for whom. What it does not name
 // is denied.
 type Job struct {

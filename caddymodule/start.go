@@ -155,6 +155,7 @@ func (a *App) declare(ctx context.Context) error {
 // serve lets requests in and begins the work in the background.
 func (a *App) serve() {
 	a.lease.vault.Use(a.vaults)
+	a.lease.vault.NotifyBy(a.tellers...)
 	a.listener = &listener{ended: a.ended, emit: a.emit}
 	a.lease.hub.join(a.listener)
 	ctx, stop := context.WithCancel(context.Background())

@@ -30,8 +30,8 @@ const (
 	walkLease = "keep-alive"
 )
 
-// Run keeps grants alive, probes suspended ones and tells of what is about to
-// lapse, until ctx ends.
+// Run keeps grants alive, probes suspended ones and tells people what they should
+// know, until ctx ends.
 func (v *Vault) Run(ctx context.Context) {
 	defer v.letGo()
 	var all sync.WaitGroup
@@ -48,12 +48,19 @@ func (v *Vault) Run(ctx context.Context) {
 					v.walkOrWarn(ctx, k)
 				})
 			}
+			if _, busy := walking.LoadOrStore(providerKey{}, true); !busy {
+				all.Go(func() {
+					defer walking.Delete(providerKey{})
+					v.deliverOrWarn(ctx)
+				})
+			}
 		}
 		select {
 		case <-v.closing:
 			return
 		case <-ctx.Done():
 			return
+		case <-v.wake:
 		case <-time.After(attendEvery):
 		}
 	}
@@ -69,6 +76,7 @@ func (v *Vault) Attend(ctx context.Context) {
 		all.Go(func() { v.walkOrWarn(ctx, k) })
 	}
 	all.Wait()
+	v.deliverOrWarn(ctx)
 }
 
 // mine tells whether this node does the work: the only one, or the one with the
@@ -99,6 +107,12 @@ func (v *Vault) letGo() {
 func (v *Vault) walkOrWarn(ctx context.Context, k providerKey) {
 	if err := v.walk(ctx, k); err != nil && ctx.Err() == nil {
 		v.c.Logger.Warn("keeping grants alive", "provider", k.name, "client", k.client, "error", err)
+	}
+}
+
+func (v *Vault) deliverOrWarn(ctx context.Context) {
+	if err := v.deliver(ctx); err != nil && ctx.Err() == nil {
+		v.c.Logger.Warn("telling people of their grants", "error", err)
 	}
 }
 

@@ -196,12 +196,16 @@ func (v *Vault) look(ctx context.Context, id string) (*handout, error) {
 // outcome, what was put is forgotten: the commit may have happened.
 func (v *Vault) write(ctx context.Context, fn func(tx storage.Tx, put func(*record) error) error) error {
 	now := v.c.Now()
+	keep := len(v.tells()) > 0
 	var written, last []*record // by any run of the closure, by the last one
 	defer func() { v.cache.forget(written...) }()
 	err := v.c.Store.Update(ctx, func(tx storage.Tx) error {
 		last = nil
 		return fn(tx, func(r *record) error {
 			r.DueAt = r.due(v.policy(&r.Grant), now)
+			if keep {
+				r.post()
+			}
 			written, last = append(written, r), append(last, r)
 			return v.grants.Put(tx, scope, r.ID, r)
 		})
@@ -210,6 +214,12 @@ func (v *Vault) write(ctx context.Context, fn func(tx storage.Tx, put func(*reco
 		return err
 	}
 	for _, r := range last {
+		if keep && len(r.news) > 0 {
+			select {
+			case v.wake <- struct{}{}:
+			default: // it is awake
+			}
+		}
 		v.announce(r)
 	}
 	return nil

@@ -90,3 +90,16 @@ func (v *Vault) List(ctx context.Context, provider, client, after string, limit 
 	}
 	return out, nil
 }
+
+// Count tells how many grants of one client of a provider are in a state. It
+// scans nothing.
+func (v *Vault) Count(ctx context.Context, provider, client string, state State) (n int, err error) {
+	err = v.c.Store.View(ctx, func(tx storage.Tx) error {
+		n, err = v.grants.Count(tx, scope, byState, hash(provider, client, string(state)))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting grants: %w", err)
+	}
+	return n, nil
+}

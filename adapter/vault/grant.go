@@ -125,6 +125,8 @@ type record struct {
 	// the last write. Zero: never.
 	DueAt time.Time `json:"due_at,omitzero"`
 
+	Outbox outbox `json:"outbox,omitzero"`
+
 	news []Notice // of this change, not written
 }
 
@@ -161,6 +163,8 @@ const (
 	bySession  = "session"
 	byAccess   = "access"
 	byDue      = "due"
+	byNotice   = "notice"
+	byState    = "state"
 )
 
 func table(sealer storage.Sealer) *storage.Table[record] {
@@ -183,7 +187,14 @@ func table(sealer storage.Sealer) *storage.Table[record] {
 				}
 				return []string{hash(r.Provider, strings.ToLower(r.Email))}
 			}},
-			byClient: {Counted: true, Values: func(r *record) []string { return []string{hash(r.Provider, r.Client)} }},
+			byState: {Counted: true, Values: func(r *record) []string { return []string{hash(r.Provider, r.Client, string(r.State))} }},
+			byNotice: {Values: func(r *record) []string {
+				if r.Outbox.At.IsZero() {
+					return nil
+				}
+				return []string{instant(r.Outbox.At)}
+			}},
+			byClient: {Values: func(r *record) []string { return []string{hash(r.Provider, r.Client)} }},
 			bySession: {Values: func(r *record) []string {
 				if r.OfflineSession == "" {
 					return nil
@@ -211,8 +222,11 @@ func table(sealer storage.Sealer) *storage.Table[record] {
 
 // dueKey orders the grants of a client by a time, to a second.
 func dueKey(k providerKey, at time.Time) string {
-	return dueKeys(k) + at.UTC().Format("20060102150405")
+	return dueKeys(k) + instant(at)
 }
+
+// instant in the order of time, to a second.
+func instant(at time.Time) string { return at.UTC().Format("20060102150405") }
 
 // dueKeys begins all of a client.
 func dueKeys(k providerKey) string { return hash(k.name, k.client) + " " }

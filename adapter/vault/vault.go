@@ -128,6 +128,8 @@ type Vault struct {
 	flights   singleflight.Group
 	breakers  breakers
 	pace      pace
+	tellers   atomic.Pointer[[]Teller]
+	wake      chan struct{} // there is news to tell
 	locks     locks
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -162,7 +164,7 @@ func New(c Config) (*Vault, error) {
 	if c.RetryPause == 0 {
 		c.RetryPause = 250 * time.Millisecond
 	}
-	v := &Vault{c: c, grants: table(c.Sealer), closing: make(chan struct{})}
+	v := &Vault{c: c, grants: table(c.Sealer), closing: make(chan struct{}), wake: make(chan struct{}, 1)}
 	v.cache.deaf = c.Node != "" // until Follow hears the other nodes
 	v.Use(c.Providers)
 	return v, nil

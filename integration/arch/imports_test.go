@@ -64,6 +64,7 @@ var mayImport = map[string][]string{
 	"adapter/session": {"storage"},
 	"adapter/vault":   {"storage"},
 	"adapter/jobs":    {"adapter/vault"},
+	"adapter/notify":  {"adapter/vault"},
 	"adapter":         {"page", "storage", "adapter/..."},
 
 	"caddymodule": {"storage/...", "storage", "provider", "provider/...", "adapter", "adapter/..."},

@@ -8,7 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,9 +30,14 @@ type Options struct {
 	// Logger takes the engine's warnings. Defaults to one that discards.
 	Logger *slog.Logger
 
-	// unsynced answers before writes are on disk. Only the test that counts
-	// syncs sets it, to see itself fail.
-	unsynced bool
+	// What follows is for tests, most of it to see them fail: unsynced answers
+	// before writes are on disk; unchecked lets compactions take effect as the
+	// engine likes; tune changes the engine's options; heard is called with what
+	// the engine says; tableWait is how long a compaction waits for a table.
+	unsynced, unchecked bool
+	tune                func(*badger.Options)
+	heard               func(format string, a ...any)
+	tableWait           time.Duration
 	// patience is how long a closure may run before those who wait behind it are
 	// sent away, and at most twice that. Default 5 s: they must not wait for
 	// anything, so that is a closure which waits for one of them.
@@ -41,23 +46,31 @@ type Options struct {
 
 // Backend implements storage.Backend.
 type Backend struct {
-	db       *badger.DB
-	room     room
+	options  Options
 	log      *slog.Logger
 	watchers engine.Watchers
 
 	jobs   chan *job
-	gate   *engine.Gate  // lets views in; no further job is taken when it is closed
+	gate   *engine.Gate  // lets calls in; no further job is taken when it is closed
 	done   chan struct{} // the committer has ended
 	runner atomicID      // goroutine that runs closures
 	turn   atomic.Uint64 // odd while a closure runs; each has its own
-	broken atomic.Bool   // a commit has failed
-	full   bool          // the disk, at the last commit; the committer's own
+	full   bool          // no room, at the last commit; the committer's own
+
+	// tree is replaced while broken is set: a commit has failed, and it is opened
+	// again (reopen.go). The committer and the mender take turns with it; those
+	// who read take it from readers.
+	tree    *tree
+	readers atomic.Pointer[tree]
+	broken  atomic.Bool
+	mender  sync.WaitGroup
 
 	// sync commits a transaction and puts it on disk; tests put faults here.
 	sync func(*badger.Txn) error
 	// free returns the bytes left on the disk; tests put faults here.
 	free func() (int64, error)
+	// spare tells whether descriptors are scarce; tests put faults here.
+	spare func() error
 }
 
 // Open opens or creates the folder. An error names the folder; errors.Is
@@ -69,78 +82,49 @@ func Open(o Options) (*Backend, error) {
 	if o.patience == 0 {
 		o.patience = 5 * time.Second
 	}
-	free := func() (int64, error) { return freeOn(o.Dir) }
-	opts := badger.DefaultOptions(o.Dir)
-	if o.InMemory {
-		opts = badger.DefaultOptions("").WithInMemory(true)
-		free = func() (int64, error) { return math.MaxInt64, nil }
-	} else {
-		dir, err := filepath.Abs(o.Dir)
-		if err != nil {
-			return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
-		}
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
-		}
-		if left, err := free(); err != nil || left < roomToOpen {
-			return nil, fmt.Errorf("opening store %s: %d MiB are free on its disk, %d MiB are needed: %w", o.Dir, left>>20, roomToOpen>>20, errors.Join(storage.ErrFull, err))
-		}
-	}
-	// Small memory: caches cost no speed when they are small, for the files are
-	// in the page cache. What costs is a compaction, which builds a dozen tables
-	// at once in four to six times their size: hence small ones, on every level
-	// (docs/performance.md has the figures). Values stay in the
-	// tree (MaxValue is below the threshold), so there is no value log to
-	// collect. The committer is the only writer: no conflict detection.
-	opts = opts.
-		WithSyncWrites(!o.unsynced && !o.InMemory).
-		WithDetectConflicts(false).
-		WithNumVersionsToKeep(1).
-		WithMemTableSize(16 << 20).
-		WithNumMemtables(2).
-		WithBaseTableSize(1 << 20).
-		WithBlockCacheSize(16 << 20).
-		WithIndexCacheSize(16 << 20).
-		WithValueThreshold(2 * storage.MaxValue).
-		WithValueLogFileSize(64 << 20).
-		WithNumCompactors(2).
-		WithMetricsEnabled(false).
-		WithLogger(logger{o.Logger})
-	opts.TableSizeMultiplier = 1
-	db, err := openEngine(opts)
-	if err != nil {
-		// The engine has no sentinel for its lock.
-		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
-			return nil, fmt.Errorf("opening store %s: another process has this folder open; stop it, or name another folder: %w", o.Dir, ErrInUse)
-		}
-		return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
-	}
 	b := &Backend{
-		db: db, room: roomOf(db), log: o.Logger, sync: (*badger.Txn).Commit, free: free,
+		options: o, log: o.Logger, sync: (*badger.Txn).Commit, spare: spareDescriptors,
 		jobs: make(chan *job, maxFold), gate: engine.NewGate(), done: make(chan struct{}),
 	}
+	if o.InMemory {
+		b.free = func() (int64, error) { return math.MaxInt64, nil }
+		b.spare = func() error { return nil }
+	} else if err := b.prepare(); err != nil {
+		return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
+	}
+	var err error
+	if b.tree, err = openTree(b.options); err != nil {
+		return nil, fmt.Errorf("opening store %s: %w", o.Dir, err)
+	}
+	b.readers.Store(b.tree)
 	go b.commitLoop()
 	go b.attend(o.patience)
 	return b, nil
 }
 
-// openEngine opens the engine, again if need be. The engine makes a log file in
-// two steps; a process killed between them leaves an empty file, which the next
-// start lays out and then refuses as unexpectedly new. It is in order after
-// that. To remove it beforehand would not do: the folder is not locked yet, and
-// another process may be just making the file.
-func openEngine(opts badger.Options) (*badger.DB, error) {
-	for n := 1; ; n++ {
-		db, err := badger.Open(opts)
-		// The engine wraps away its sentinel for a new file.
-		if err == nil || n == maxOpens || !strings.Contains(err.Error(), "Create a new file") {
-			return db, err
-		}
+// prepare makes the folder, and sees that there is room to work in it.
+func (b *Backend) prepare() error {
+	dir, err := filepath.Abs(b.options.Dir)
+	if err != nil {
+		return err
 	}
+	b.options.Dir = dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	b.free = func() (int64, error) { return freeOn(dir) }
+	if left, err := b.free(); err != nil || left < roomToOpen {
+		return fmt.Errorf("%d MiB are free on its disk, %d MiB are needed: %w", left>>20, roomToOpen>>20, errors.Join(storage.ErrFull, err))
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if limit, need := descriptorLimit(), len(files)+descriptorsToSpare; limit < need {
+		return fmt.Errorf("this process may have %d files open, the store needs %d: %w; %s", limit, need, storage.ErrFull, moreDescriptors)
+	}
+	return nil
 }
-
-// maxOpens: one attempt for an empty file of each kind, and one without.
-const maxOpens = 3
 
 // Close waits for the Updates and Views that have begun, then closes the
 // folder. Later calls get storage.ErrClosed; a second Close does nothing.
@@ -149,9 +133,13 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	<-b.done
+	b.mender.Wait()
 	b.gate.Wait()
 	b.watchers.Close()
-	if err := b.db.Close(); err != nil {
+	if b.tree == nil {
+		return nil // it was to be opened again, and had not been yet
+	}
+	if err := b.tree.Close(); err != nil {
 		return fmt.Errorf("closing store: %w", err)
 	}
 	return nil
@@ -166,8 +154,13 @@ func (b *Backend) View(ctx context.Context, fn func(storage.Tx) error) (err erro
 		return storage.ErrClosed
 	}
 	defer b.gate.Leave()
+	t := b.readers.Load()
+	if !t.readers.Enter() {
+		return errBroken
+	}
+	defer t.readers.Leave()
 	defer b.readable(&err)
-	txn := b.db.NewTransaction(false)
+	txn := t.NewTransaction(false)
 	defer txn.Discard()
 	return fn(tx{rows: snapshot{txn}})
 }
@@ -199,17 +192,3 @@ func (b *Backend) Sweep(ctx context.Context, before time.Time, limit int) (int, 
 	}
 	return total, nil
 }
-
-// logger passes the engine's warnings on; its informational lines are noise.
-type logger struct{ *slog.Logger }
-
-func (l logger) Errorf(f string, a ...any) {
-	l.Logger.Error("badger: " + strings.TrimSpace(fmt.Sprintf(f, a...)))
-}
-
-func (l logger) Warningf(f string, a ...any) {
-	l.Logger.Warn("badger: " + strings.TrimSpace(fmt.Sprintf(f, a...)))
-}
-
-func (l logger) Infof(f string, a ...any)  {}
-func (l logger) Debugf(f string, a ...any) {}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -22,7 +23,11 @@ func TestMain(m *testing.M) {
 	if !ok {
 		os.Exit(m.Run())
 	}
-	b, err := Open(Options{Dir: os.Getenv("CHILD_DIR"), unsynced: os.Getenv("CHILD_UNSYNCED") != ""})
+	o := Options{Dir: os.Getenv("CHILD_DIR"), unsynced: os.Getenv("CHILD_UNSYNCED") != "", unchecked: os.Getenv("CHILD_UNCHECKED") != ""}
+	if os.Getenv("CHILD") == "crowd" {
+		o.tune, o.heard, o.tableWait = small, crowd.heard, 100*time.Millisecond
+	}
+	b, err := Open(o)
 	if err == nil {
 		err = run(b)
 	}
@@ -37,8 +42,9 @@ var children = map[string]func(*Backend) error{
 	"hold":  childHolds,
 	"put":   childPuts,
 	"write": childWrites,
-	"syncs": childSyncs, // syncs_linux_test.go
-	"fill":  childFills, // full_linux_test.go
+	"syncs": childSyncs,   // syncs_linux_test.go
+	"fill":  childFills,   // full_linux_test.go
+	"crowd": childCrowded, // crowd_linux_test.go
 }
 
 func child(name, dir string) *exec.Cmd {

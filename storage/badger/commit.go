@@ -91,9 +91,16 @@ func (b *Backend) commitLoop() {
 				continue
 			}
 		}
+		if b.broken.Load() {
+			first.finish(errBroken)
+			held = nil
+			continue
+		}
 		held = b.commit(first)
 	}
 }
+
+var errBroken = fmt.Errorf("a commit has failed, the store is being opened again: %w", storage.ErrClosed)
 
 // commit runs first and what waits behind it on one snapshot, each on what the
 // ones before it left, and writes it all in one synced Badger transaction. It
@@ -102,7 +109,7 @@ func (b *Backend) commitLoop() {
 // An outcome is told when all that it may have seen is on disk: also an error,
 // if a closure returned it after another one had written.
 func (b *Backend) commit(first *job) (held *job) {
-	txn := b.db.NewTransaction(true)
+	txn := b.tree.NewTransaction(true)
 	defer txn.Discard()
 	batch := newOverlay(snapshot{txn})
 	var waiting []*job // for the disk
@@ -120,7 +127,7 @@ func (b *Backend) commit(first *job) (held *job) {
 	for ; current != nil; current = b.next(len(waiting)) {
 		own := newOverlay(batch)
 		current.err = b.run(current, own)
-		if current.err == nil && !b.room.holds(batch, own) {
+		if current.err == nil && !b.tree.room.holds(batch, own) {
 			held = current // runs again, at the head of the next commit
 			break
 		}
@@ -156,8 +163,8 @@ func (b *Backend) commit(first *job) (held *job) {
 		// The rows are in the log or not, and may be readable though they are
 		// not on disk; what would be written behind them could be lost with
 		// them. So nothing is written any more until the log is read again.
-		b.broken.Store(true)
-		b.log.Error("committing transaction: the store takes no more writes until it is opened again", "err", err, "updates", len(waiting))
+		b.log.Error("committing transaction: the store takes no writes until it has been opened again", "err", err, "updates", len(waiting))
+		b.reopen(batch.changed())
 		finish(waiting, fmt.Errorf("committing transaction: %w: %w", storage.ErrUnknown, err))
 		return held
 	}
@@ -186,13 +193,10 @@ func (b *Backend) next(have int) *job {
 func (b *Backend) run(j *job, own *overlay) error {
 	b.turn.Add(1)
 	defer b.turn.Add(1)
-	if b.broken.Load() {
-		return fmt.Errorf("updating store: a commit has failed, the store must be opened again: %w", storage.ErrClosed)
-	}
 	if j.ctx.Err() != nil {
 		return context.Cause(j.ctx)
 	}
-	t := tx{rows: own, own: own, room: b.room}
+	t := tx{rows: own, own: own, room: b.tree.room}
 	if err := engine.Run(func() error { return j.fn(t) }); err != nil {
 		return err
 	}

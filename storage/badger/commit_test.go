@@ -164,47 +164,6 @@ func TestUpdateThatEndsItsGoroutineSparesItsNeighbours(t *testing.T) {
 	}
 }
 
-func TestFailedCommitReachesAllAndStopsWrites(t *testing.T) {
-	dir := t.TempDir()
-	b := open(t, Options{Dir: dir})
-	if err := b.Update(t.Context(), putKey("before", "v")); err != nil {
-		t.Fatal(err)
-	}
-	commits, fail := counting(b)
-	broken := errors.New("input/output error")
-	*fail = broken
-	taken := errors.New("taken")
-	errs := fold(t, b, putKey("k0", "v"), putKey("k1", "v"), func(tx storage.Tx) error {
-		if _, err := tx.Get([]byte("k0")); err == nil {
-			return taken // an answer that rests on what is not on disk
-		}
-		return nil
-	})
-	for i, err := range errs {
-		if !errors.Is(err, storage.ErrUnknown) || !errors.Is(err, broken) || errors.Is(err, taken) {
-			t.Errorf("update %d: %v", i, err)
-		}
-	}
-	// The disk answers again, but the log may have a hole.
-	*fail = nil
-	if err := b.Update(t.Context(), putKey("after", "v")); !errors.Is(err, storage.ErrClosed) {
-		t.Errorf("the next update: %v", err)
-	}
-	if *commits != 1 {
-		t.Errorf("%d commits", *commits)
-	}
-	if !has(t, b, "before") {
-		t.Error("reads ended too")
-	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	b = open(t, Options{Dir: dir})
-	if err := b.Update(t.Context(), putKey("after", "v")); err != nil || !has(t, b, "before") || has(t, b, "k0") {
-		t.Errorf("opened again: %v", err)
-	}
-}
-
 func TestBatchIsSplitForLackOfRoom(t *testing.T) {
 	b := open(t, Options{InMemory: true})
 	commits, _ := counting(b)

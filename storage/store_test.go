@@ -262,3 +262,55 @@ func TestCountAndListNeedTheirIndex(t *testing.T) {
 		return nil
 	})
 }
+
+// reading fails a test that reads.
+type reading struct {
+	storage.Tx
+	t *testing.T
+}
+
+func (r reading) Get(key []byte) (storage.Item, error) {
+	r.t.Errorf("read %q", key)
+	return r.Tx.Get(key)
+}
+
+// A record that is added is found by its indexes, and costs no read.
+func TestAdd(t *testing.T) {
+	s := storagetest.New(t, nil)
+	table := storage.Table[secret]{Name: "log", Indexes: map[string]storage.Index[secret]{
+		"token": {Values: func(s *secret) []string { return []string{s.Token, "all"} }},
+	}}
+	err := s.Update(t.Context(), func(tx storage.Tx) error {
+		return errors.Join(table.Add(reading{tx, t}, "demo", "1", &secret{"a"}), table.Add(reading{tx, t}, "demo", "2", &secret{"b"}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(value string) (n int) {
+		t.Helper()
+		if err := s.View(t.Context(), func(tx storage.Tx) error {
+			rows, err := table.ListBy(tx, "demo", "token", value, "", 10)
+			n = len(rows)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if a, all := list("a"), list("all"); a != 1 || all != 2 {
+		t.Errorf("listed %d and %d", a, all)
+	}
+	err = s.Update(t.Context(), func(tx storage.Tx) error { return table.Delete(tx, "demo", "1") })
+	if a, all := list("a"), list("all"); err != nil || a != 0 || all != 1 {
+		t.Errorf("after a delete: listed %d and %d, %v", a, all, err)
+	}
+	for _, ix := range []storage.Index[secret]{
+		{Unique: true, Values: func(s *secret) []string { return []string{s.Token} }},
+		{Counted: true, Values: func(s *secret) []string { return []string{s.Token} }},
+	} {
+		table := storage.Table[secret]{Name: "other", Indexes: map[string]storage.Index[secret]{"x": ix}}
+		if err := s.Update(t.Context(), func(tx storage.Tx) error { return table.Add(tx, "demo", "1", &secret{"a"}) }); err == nil {
+			t.Errorf("added without reading: unique %v, counted %v", ix.Unique, ix.Counted)
+		}
+	}
+}

@@ -75,26 +75,54 @@ func (t *Table[T]) Get(tx Tx, scope, id string) (*T, error) {
 // Put writes the record and moves its index rows. ErrTaken: a unique value
 // belongs to another record; nothing was written.
 func (t *Table[T]) Put(tx Tx, scope, id string, v *T) error {
-	raw, err := json.Marshal(v)
+	it, err := t.encode(scope, id, v)
 	if err != nil {
-		return fmt.Errorf("encoding %s record: %w", t.Name, err)
-	}
-	it := Item{Key: t.key(scope, id), Value: raw}
-	if t.Sealer != nil {
-		if it.Value, err = t.Sealer.Seal(it.Key, raw); err != nil {
-			return fmt.Errorf("sealing %s record: %w", t.Name, err)
-		}
-	}
-	if t.Expires != nil {
-		if len(t.Indexes) > 0 {
-			return fmt.Errorf("table %s has indexes: its records cannot expire", t.Name)
-		}
-		it.Expires = t.Expires(v)
+		return err
 	}
 	if err := t.reindex(tx, scope, id, v); err != nil {
 		return err
 	}
 	return tx.Put(it)
+}
+
+// Add is Put for a record whose id nobody has used or ever will, such as one of
+// a log. It reads nothing. If the same transaction runs again it writes the same.
+func (t *Table[T]) Add(tx Tx, scope, id string, v *T) error {
+	it, err := t.encode(scope, id, v)
+	if err != nil {
+		return err
+	}
+	for name, ix := range t.Indexes {
+		if ix.Unique || ix.Counted {
+			return fmt.Errorf("table %s has a unique or counted index: it needs Put", t.Name)
+		}
+		for _, value := range ix.Values(v) {
+			if err := t.link(tx, scope, name, value, id, ix); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.Put(it)
+}
+
+func (t *Table[T]) encode(scope, id string, v *T) (Item, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return Item{}, fmt.Errorf("encoding %s record: %w", t.Name, err)
+	}
+	it := Item{Key: t.key(scope, id), Value: raw}
+	if t.Sealer != nil {
+		if it.Value, err = t.Sealer.Seal(it.Key, raw); err != nil {
+			return Item{}, fmt.Errorf("sealing %s record: %w", t.Name, err)
+		}
+	}
+	if t.Expires != nil {
+		if len(t.Indexes) > 0 {
+			return Item{}, fmt.Errorf("table %s has indexes: its records cannot expire", t.Name)
+		}
+		it.Expires = t.Expires(v)
+	}
+	return it, nil
 }
 
 // Delete removes the record and its index rows; an absent one is fine.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/badger"
 )
@@ -55,8 +56,7 @@ func (b *bench) million() error {
 	return nil
 }
 
-// fill writes the sessions as the provider does, then reads what a console's
-// page of a client needs.
+// fill writes the sessions, then reads what a console's page of a client needs.
 func (b *bench) fill(dir string) error {
 	backend, err := badger.Open(badger.Options{Dir: filepath.Join(dir, "data")})
 	if err != nil {
@@ -73,12 +73,91 @@ func (b *bench) fill(dir string) error {
 	if err != nil {
 		return err
 	}
-	const batch = 400
 	at, now := time.Now(), time.Now().UTC()
-	for done := 0; done < b.sessions; done += batch {
+	if err := writeSessions(ctx, store, 0, b.sessions, reports.ID, now); err != nil {
+		return err
+	}
+	fmt.Printf("  written in %.0f s\n", time.Since(at).Seconds())
+
+	var count, first, middle []float64
+	for range b.rounds {
+		err := store.View(ctx, func(tx storage.Tx) error {
+			at := time.Now()
+			n, err := session.CountOffline(tx, "demo", reports)
+			if err != nil || n < b.sessions {
+				return fmt.Errorf("counted %d: %v", n, err)
+			}
+			count = append(count, ms(time.Since(at)))
+			at = time.Now()
+			rows, err := session.PageOffline(tx, "demo", reports, 0, 100)
+			if err != nil || len(rows) != 100 {
+				return fmt.Errorf("listed %d: %v", len(rows), err)
+			}
+			first = append(first, ms(time.Since(at)))
+			at = time.Now()
+			if rows, err = session.PageOffline(tx, "demo", reports, b.sessions/2, 100); err != nil || len(rows) != 100 {
+				return fmt.Errorf("listed %d in the middle: %v", len(rows), err)
+			}
+			middle = append(middle, ms(time.Since(at)))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Printf("  of one client: count %s ms, first page of 100 %s ms, a page in the middle %s ms\n", show(count, 2), show(first, 2), show(middle, 2))
+	return b.revokeAll(ctx, store, now)
+}
+
+// revokeAll: of another client, a tenth as big. It is in force when it answers;
+// the sweeper ends the sessions in its own time.
+func (b *bench) revokeAll(ctx context.Context, store *storage.Store, now time.Time) error {
+	many := &client.Client{ID: "client-of-many", ClientID: "many", Enabled: true}
+	n := b.sessions / 10
+	err := store.Update(ctx, func(tx storage.Tx) error { return client.Clients.Put(tx, "demo", many.ID, many) })
+	if err == nil {
+		err = writeSessions(ctx, store, b.sessions, b.sessions+n, many.ID, now)
+	}
+	if err != nil {
+		return err
+	}
+	at := time.Now()
+	err = store.Update(ctx, func(tx storage.Tx) error {
+		_, err := standing.RevokeClient(tx, "demo", many, now)
+		return err
+	})
+	took := time.Since(at)
+	left := 0
+	if err == nil {
+		err = store.View(ctx, func(tx storage.Tx) (err error) {
+			if many, err = client.ByName(tx, "demo", "many"); err == nil {
+				left, err = session.CountOffline(tx, "demo", many)
+			}
+			return err
+		})
+	}
+	if err != nil || left != 0 {
+		return fmt.Errorf("%d sessions are left after revoking all: %v", left, err)
+	}
+	at, ended := time.Now(), 0
+	update := func(ctx context.Context, fn func(storage.Tx, func(*session.ClientSession)) error) error {
+		return store.Update(ctx, func(tx storage.Tx) error { return fn(tx, func(*session.ClientSession) { ended++ }) })
+	}
+	if err := session.Sweep(ctx, store, update, "demo", now); err != nil || ended < n {
+		return fmt.Errorf("swept %d of %d: %v", ended, n, err)
+	}
+	fmt.Printf("  revoking all %d of a client %.2f ms, in force at once; swept in %.1f s\n", n, ms(took), time.Since(at).Seconds())
+	return nil
+}
+
+// writeSessions writes the sessions as the provider does, from one number to
+// another.
+func writeSessions(ctx context.Context, store *storage.Store, from, to int, clientID string, now time.Time) error {
+	const batch = 400
+	for done := from; done < to; done += batch {
 		err := store.Update(ctx, func(tx storage.Tx) error {
-			for i := done; i < min(done+batch, b.sessions); i++ {
-				cs := offlineSession(i, reports.ID, now)
+			for i := done; i < min(done+batch, to); i++ {
+				cs := offlineSession(i, clientID, now)
 				if err := session.ClientSessions.Put(tx, "demo", cs.ID, &cs); err != nil {
 					return err
 				}
@@ -89,35 +168,6 @@ func (b *bench) fill(dir string) error {
 			return err
 		}
 	}
-	fmt.Printf("  written in %.0f s\n", time.Since(at).Seconds())
-
-	var count, first, middle []float64
-	for range b.rounds {
-		err := store.View(ctx, func(tx storage.Tx) error {
-			at := time.Now()
-			n, err := session.ClientSessions.Count(tx, "demo", "offline_client", reports.ID)
-			if err != nil || n < b.sessions {
-				return fmt.Errorf("counted %d: %v", n, err)
-			}
-			count = append(count, ms(time.Since(at)))
-			at = time.Now()
-			rows, err := session.ClientSessions.ListBy(tx, "demo", "offline_client", reports.ID, "", 100)
-			if err != nil || len(rows) != 100 {
-				return fmt.Errorf("listed %d: %v", len(rows), err)
-			}
-			first = append(first, ms(time.Since(at)))
-			at = time.Now()
-			if _, err := session.ClientSessions.ListBy(tx, "demo", "offline_client", reports.ID, "8", 100); err != nil {
-				return err
-			}
-			middle = append(middle, ms(time.Since(at)))
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	fmt.Printf("  of one client: count %s ms, first page of 100 %s ms, a page in the middle %s ms\n", show(count, 2), show(first, 2), show(middle, 2))
 	return nil
 }
 

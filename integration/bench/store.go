@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/badger"
@@ -162,13 +163,14 @@ func measureStore(dir string, sessions int) error {
 	ctx := context.Background()
 	err = store.View(ctx, func(tx storage.Tx) error {
 		at := time.Now()
-		rows, err := session.ClientSessions.ListBy(tx, "demo", "offline_client", storeClient, "", 100)
+		c := &client.Client{ID: storeClient}
+		rows, err := session.PageOffline(tx, "demo", c, 0, 100)
 		if err != nil || len(rows) != min(100, sessions) {
 			return fmt.Errorf("listed %d: %v", len(rows), err)
 		}
 		f.FirstPage = ms(time.Since(at))
 		at = time.Now()
-		n, err := session.ClientSessions.Count(tx, "demo", "offline_client", storeClient)
+		n, err := session.CountOffline(tx, "demo", c)
 		if err != nil || n != sessions {
 			return fmt.Errorf("counted %d: %v", n, err)
 		}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -125,12 +126,30 @@ func newStream(tx storage.Tx, realmName string, q Query, after string) *stream {
 
 // next returns the newest event that was not returned yet, nil at the end.
 func (s *stream) next() (*Record, error) {
+	for {
+		id, err := s.nextID()
+		if err != nil || id == "" {
+			return nil, err
+		}
+		e, err := events.Get(s.tx, s.realm, id)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.Realm = s.realm
+		return &Record{ID: id, Event: *e}, nil
+	}
+}
+
+func (s *stream) nextID() (string, error) {
 	var newest *head
 	for _, h := range s.heads {
 		if len(h.ids) == 0 && !h.last {
 			ids, err := h.page(h.after)
 			if err != nil {
-				return nil, err
+				return "", err
 			}
 			h.ids, h.last = ids, len(ids) < readPage
 			if len(ids) > 0 {
@@ -142,16 +161,11 @@ func (s *stream) next() (*Record, error) {
 		}
 	}
 	if newest == nil {
-		return nil, nil
+		return "", nil
 	}
 	id := newest.ids[0]
 	newest.ids = newest.ids[1:]
-	e, err := events.Get(s.tx, s.realm, id)
-	if err != nil {
-		return nil, err
-	}
-	e.Realm = s.realm
-	return &Record{ID: id, Event: *e}, nil
+	return id, nil
 }
 
 // sweepBatch bounds one transaction that deletes.

@@ -67,7 +67,7 @@ func write(tx storage.Tx, realmName string, at stamp, told []event.Event) error 
 			continue
 		}
 		e = clip(e)
-		if err := events.Put(tx, realmName, at.id(e.Time, i), &e); err != nil {
+		if err := events.Add(tx, realmName, at.id(e.Time, i), &e); err != nil {
 			return fmt.Errorf("writing event: %w", err)
 		}
 	}

@@ -62,6 +62,9 @@ type Client struct {
 	RevokeRefreshToken   *bool          `json:"revoke_refresh_token,omitempty"`
 	RefreshTokenMaxReuse *int           `json:"refresh_token_max_reuse,omitempty"`
 
+	// OfflineEpoch counts how often all its offline sessions were revoked: those
+	// that began in an earlier epoch are.
+	OfflineEpoch uint64 `json:"offline_epoch,omitempty"`
 	// NotBefore refuses what was issued to the client earlier, in Unix
 	// milliseconds; 0: off.
 	NotBefore int64     `json:"not_before,omitempty"`

@@ -41,6 +41,9 @@ func Start(tx storage.Tx, realm string, p Policy, cs ClientSession) (evicted []C
 		cs.AuthTime = instant(cs.AuthTime)
 	}
 	cs.Browser = clip(cs.Browser)
+	if cs.Offline {
+		cs.Epoch = p.Epoch
+	}
 	if cs.Offline && p.Limit > 0 {
 		if evicted, err = evict(tx, realm, p, cs); err != nil {
 			return nil, fmt.Errorf("evicting offline sessions: %w", err)
@@ -113,7 +116,7 @@ func Keep(tx storage.Tx, realm string, cs *ClientSession) error {
 // are; within them the record decides.
 func evict(tx storage.Tx, realm string, p Policy, cs ClientSession) ([]ClientSession, error) {
 	owner := cs.User + "/" + cs.Client
-	count, err := ClientSessions.Count(tx, realm, "offline_user_client", owner)
+	count, err := ClientSessions.Count(tx, realm, "offline_user_client", ofUserAtClient(cs.User, cs.Client, cs.Epoch))
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +135,7 @@ func evict(tx storage.Tx, realm string, p Policy, cs ClientSession) ([]ClientSes
 		if err != nil {
 			return nil, err
 		}
-		if !c.LastUsed.After(oldest) {
+		if !c.LastUsed.After(oldest) && c.Epoch == cs.Epoch {
 			candidates = append(candidates, *c)
 		}
 	}
@@ -179,31 +182,42 @@ func End(tx storage.Tx, realm, id string, status Status, now time.Time) (*Client
 	return cs, end(tx, realm, cs, status, now)
 }
 
-// EndAll ends the offline sessions of a user at a client, of a user ("" for
-// client), or of a client ("" for user). It ends at most 500 and returns them;
-// a caller that may meet more repeats in a new transaction until none comes.
+// EndAll ends the offline sessions of a user, at one client or ("") at all. It
+// ends at most EndBatch and returns them; a caller that may meet more repeats in
+// a new transaction until fewer come.
 func EndAll(tx storage.Tx, realm, user, client string, status Status, now time.Time) ([]ClientSession, error) {
-	index, value := "offline_user_client", user+"/"+client
-	switch {
-	case user == "" && client == "":
-		return nil, errors.New("ending offline sessions: neither user nor client given")
-	case client == "":
-		index, value = "offline_user", user
-	case user == "":
-		index, value = "offline_client", client
-	}
-	rows, err := ClientSessions.ListBy(tx, realm, index, value, "", EndBatch)
+	ids, err := offlineIDs(tx, realm, user, client)
 	if err != nil {
 		return nil, fmt.Errorf("listing offline sessions: %w", err)
 	}
-	ended := make([]ClientSession, 0, len(rows))
-	for _, row := range rows {
-		if err := end(tx, realm, row.Record, status, now); err != nil {
+	ended := make([]ClientSession, 0, len(ids))
+	for _, id := range ids {
+		cs, err := End(tx, realm, id, status, now)
+		if err != nil {
 			return nil, err
 		}
-		ended = append(ended, *row.Record)
+		if cs != nil {
+			ended = append(ended, *cs)
+		}
 	}
 	return ended, nil
+}
+
+// offlineIDs lists offline sessions of every epoch.
+func offlineIDs(tx storage.Tx, realm, user, client string) ([]string, error) {
+	if user == "" {
+		return nil, errors.New("no user given")
+	}
+	if client == "" {
+		return ClientSessions.IDsBy(tx, realm, "offline_user", user, "", EndBatch)
+	}
+	owner := user + "/" + client + "/"
+	entries, err := ClientSessions.Between(tx, realm, "offline_user_client", storage.Entry{Value: owner}, owner+beyond, EndBatch)
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.ID
+	}
+	return ids, err
 }
 
 // end keeps the record, so that a refresh can be told why, out of every index

@@ -56,10 +56,10 @@ func read(t *testing.T, store *storage.Store, id string) *session.ClientSession 
 	return cs
 }
 
-func count(t *testing.T, store *storage.Store, user, client string) (n int) {
+func count(t *testing.T, store *storage.Store, user, clientID string) (n int) {
 	t.Helper()
 	if err := store.View(t.Context(), func(tx storage.Tx) (err error) {
-		n, err = session.ClientSessions.Count(tx, demo, "offline_user_client", user+"/"+client)
+		n, err = session.CountOfflineOf(tx, demo, user, &client.Client{ID: clientID})
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -191,17 +191,16 @@ func TestEndAll(t *testing.T) {
 	if got := endAll("alice", "app"); !slices.Equal(got, []string{"alice-app"}) {
 		t.Errorf("of a user at a client: %v", got)
 	}
-	if got := endAll("", "app"); !slices.Equal(got, []string{"bob-app"}) {
-		t.Errorf("of a client: %v", got)
-	}
 	if got := endAll("alice", ""); !slices.Equal(got, []string{"alice-other"}) {
 		t.Errorf("of a user: %v", got)
 	}
-	if got := read(t, store, "bob-other"); got.Status != session.Working {
-		t.Errorf("a stranger's session ended: %+v", got)
+	for _, id := range []string{"bob-app", "bob-other"} {
+		if got := read(t, store, id); got.Status != session.Working {
+			t.Errorf("a stranger's session ended: %+v", got)
+		}
 	}
 	if err := store.Update(t.Context(), func(tx storage.Tx) error {
-		_, err := session.EndAll(tx, demo, "", "", session.Revoked, t0)
+		_, err := session.EndAll(tx, demo, "", "app", session.Revoked, t0)
 		return err
 	}); err == nil {
 		t.Error("ended everybody's sessions")

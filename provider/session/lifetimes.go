@@ -49,6 +49,7 @@ type Policy struct {
 	SingleUse             bool          // Revoke Refresh Token
 	MaxReuse              int           // further uses of a token under SingleUse
 	Limit                 int           // offline sessions per user and client
+	Epoch                 uint64        // offline sessions of an earlier one are revoked
 	NotBefore             int64         // Unix ms; what was issued earlier is refused
 }
 
@@ -69,6 +70,7 @@ func PolicyOf(s realm.Settings, c *client.Client) Policy {
 		SingleUse:      s.RevokeRefreshToken,
 		MaxReuse:       s.RefreshTokenMaxReuse,
 		Limit:          s.OfflineSessionLimit,
+		Epoch:          c.OfflineEpoch,
 		NotBefore:      NotBefore(s.NotBefore, c.NotBefore),
 	}
 	if s.RememberMe {
@@ -128,6 +130,9 @@ func NotBefore(each ...int64) int64 {
 func Check(p Policy, cs *ClientSession, us *UserSession, now time.Time) Status {
 	if cs.Status != Working {
 		return cs.Status
+	}
+	if cs.Offline && cs.Epoch < p.Epoch {
+		return Revoked
 	}
 	if !cs.Offline && cs.UserSession != "" && (us == nil || us.ID != cs.UserSession) {
 		return Revoked

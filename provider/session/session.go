@@ -48,6 +48,9 @@ type ClientSession struct {
 	IP       string    `json:"ip"`
 	Browser  string    `json:"browser"`
 
+	// Epoch of the client's offline sessions that it began in; see offline.go.
+	Epoch uint64 `json:"epoch,omitempty"`
+
 	// Rotation state (see rotation.go). Generation of the newest token, from 1;
 	// Uses of its predecessor; RotatedAt is the instant from which the newest
 	// token's iat, jti and exp derive; Consumed are hashes of the idempotency
@@ -86,18 +89,18 @@ var UserSessions = storage.Table[UserSession]{
 }
 
 // ClientSessions by ID. Indexes over those that have not ended: "offline_user",
-// "offline_client" and "offline_user_client" (user + "/" + client), counted,
-// list offline sessions; "user_session" lists the online ones of a user session
-// by sid. The rest order by the hour: "unused" and "idle" offline sessions by
-// last use, within user and client, and within client; "created" offline
-// sessions within client; "online" the online ones by creation; "ended" all
-// that have ended.
+// "offline_client" (client + "/" + epoch) and "offline_user_client" (user + "/" +
+// client + "/" + epoch), counted, list offline sessions (see offline.go);
+// "user_session" lists the online ones of a user session by sid. The rest order
+// by the hour: "unused" and "idle" offline sessions by last use, within user and
+// client, and within client; "created" offline sessions within client; "online"
+// the online ones by creation; "ended" all that have ended.
 var ClientSessions = storage.Table[ClientSession]{
 	Name: "client_session",
 	Indexes: map[string]storage.Index[ClientSession]{
 		"offline_user":        {Counted: true, Values: offline(func(s *ClientSession) string { return s.User })},
-		"offline_client":      {Counted: true, Values: offline(func(s *ClientSession) string { return s.Client })},
-		"offline_user_client": {Counted: true, Values: offline(func(s *ClientSession) string { return s.User + "/" + s.Client })},
+		"offline_client":      {Counted: true, Values: offline(func(s *ClientSession) string { return ofClient(s.Client, s.Epoch) })},
+		"offline_user_client": {Counted: true, Values: offline(func(s *ClientSession) string { return ofUserAtClient(s.User, s.Client, s.Epoch) })},
 		"unused":              {Values: offline(func(s *ClientSession) string { return s.User + "/" + s.Client + "/" + hour(s.LastUsed) })},
 		"idle":                {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.LastUsed) })},
 		"created":             {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.Created) })},

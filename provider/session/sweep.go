@@ -36,8 +36,10 @@ func Sweep(ctx context.Context, store *storage.Store, update Updater, realmName 
 	}
 	s := sweeper{ctx: ctx, store: store, update: update, realm: realmName, now: now}
 	for id, p := range policies.byClient {
+		s.revoked(id, p)
 		s.offline(id, p)
 	}
+	s.orphans(policies.byClient)
 	s.users(policies.realm)
 	s.online(policies.realm)
 	s.ended()
@@ -105,6 +107,54 @@ func (s *sweeper) offline(clientID string, p Policy) {
 	sweep(s, &ClientSessions, "idle", from, from+hour(s.now.Add(-p.OfflineIdle)), doomed, expire)
 	if p.OfflineMax > 0 {
 		sweep(s, &ClientSessions, "created", from, from+hour(s.now.Add(-p.OfflineMax)), doomed, expire)
+	}
+}
+
+// revoked ends the offline sessions of a client's earlier epochs.
+func (s *sweeper) revoked(clientID string, p Policy) {
+	if p.Epoch == 0 {
+		return
+	}
+	finish := func(tx storage.Tx, cs *ClientSession, ended func(*ClientSession)) error {
+		if err := end(tx, s.realm, cs, Revoked, s.now); err != nil {
+			return err
+		}
+		ended(cs)
+		return nil
+	}
+	doomed := func(_ storage.Tx, cs *ClientSession) (bool, error) {
+		return cs.Status == Working && cs.Epoch < p.Epoch, nil
+	}
+	sweep(s, &ClientSessions, "offline_client", clientID+"/", ofClient(clientID, p.Epoch-1), doomed, finish)
+}
+
+// orphans deletes the offline sessions of clients that are deleted.
+func (s *sweeper) orphans(known map[string]Policy) {
+	var gone []string
+	if s.err == nil {
+		s.err = s.store.View(s.ctx, func(tx storage.Tx) error {
+			gone = nil
+			return distinct(tx, s.realm, "offline_client", "", func(id string) error {
+				if _, ok := known[id]; ok {
+					return nil
+				}
+				// It may have come since the policies were read.
+				_, err := client.Clients.Shared(tx, s.realm, id)
+				if errors.Is(err, storage.ErrNotFound) {
+					gone, err = append(gone, id), nil
+				}
+				return err
+			})
+		})
+	}
+	always := func(storage.Tx, *ClientSession) (bool, error) { return true, nil }
+	drop := func(tx storage.Tx, cs *ClientSession, ended func(*ClientSession)) error {
+		cs.Status = Revoked
+		ended(cs)
+		return s.delete(tx, cs, nil)
+	}
+	for _, id := range gone {
+		sweep(s, &ClientSessions, "offline_client", id+"/", id+"/"+beyond, always, drop)
 	}
 }
 

@@ -3,6 +3,7 @@ package standing
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/client"
@@ -171,6 +172,23 @@ func SignOut(tx storage.Tx, realmName string, u *user.User, except string, now t
 		return nil, false, err
 	}
 	return append(events, offline...), more || len(offline) >= session.EndBatch, nil
+}
+
+// RevokeClient ends all offline sessions of a client at once: one write, however
+// many they are. The sweeper tells of each.
+func RevokeClient(tx storage.Tx, realmName string, c *client.Client, now time.Time) ([]event.Event, error) {
+	n, err := session.CountOffline(tx, realmName, c)
+	if err != nil {
+		return nil, fmt.Errorf("counting offline sessions: %w", err)
+	}
+	changed := *c
+	changed.OfflineEpoch++
+	if err := client.Clients.Put(tx, realmName, c.ID, &changed); err != nil {
+		return nil, err
+	}
+	e := ClientChanged(realmName, c, session.Revoked, now)
+	e.Details = map[string]string{"offline_sessions": strconv.Itoa(n)}
+	return []event.Event{e}, nil
 }
 
 // DeleteUser deletes a user with his sessions and consents. Call it until there

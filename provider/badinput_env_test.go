@@ -66,7 +66,7 @@ func (b *browser) wire(text string) *reply {
 	return got
 }
 
-func parseWire(t *testing.T, text string) *http.Request {
+func parseWire(t testing.TB, text string) *http.Request {
 	t.Helper()
 	head, body, _ := strings.Cut(text, "\n\n")
 	lines := strings.Split(head, "\n")
@@ -200,7 +200,7 @@ func (r *reply) words() string {
 
 // spell writes a redirect as its address and its parameters, sorted. Of what is
 // random only the name stays, and of iss where it is ours.
-func spell(t *testing.T, location string) string {
+func spell(t testing.TB, location string) string {
 	t.Helper()
 	if strings.ContainsAny(location, "\r\n") {
 		t.Errorf("Location has a line break: %q", location)

@@ -75,10 +75,8 @@ func (rp *RelyingParty) unavailable(w http.ResponseWriter, r *http.Request, err 
 		rp.config.Log.WarnContext(r.Context(), "request failed for now", "err", err)
 	}
 	text := "The login provider does not answer at the moment."
-	for _, e := range []error{storage.ErrUnknown, storage.ErrConflict, storage.ErrFull, storage.ErrStuck, storage.ErrClosed} {
-		if errors.Is(err, e) {
-			text = "The server could not finish this. Nothing was lost."
-		}
+	if storage.Temporary(err) {
+		text = "The server could not finish this. Nothing was lost."
 	}
 	w.Header().Set("Retry-After", "2")
 	rp.fail(w, r, http.StatusServiceUnavailable, "temporarily_unavailable", text)

@@ -29,9 +29,23 @@ var (
 	// ErrFull: the disk has no room; nothing was written, reads go on. It ends by
 	// itself when there is room.
 	ErrFull = errors.New("no room on the disk")
+	// ErrUnavailable: the engine cannot be reached, or does not let us in; nothing
+	// was written. It ends when the engine is back.
+	ErrUnavailable = errors.New("store is unavailable")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store is closed")
 )
+
+// Temporary tells that an error is not the caller's and passes: the same request
+// may be sent again later (HTTP 503 with Retry-After).
+func Temporary(err error) bool {
+	for _, e := range []error{ErrUnknown, ErrConflict, ErrStuck, ErrFull, ErrUnavailable, ErrClosed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
 
 // Limits that every engine keeps.
 const (
@@ -67,7 +81,7 @@ type Tx interface {
 
 // Backend is an engine. It neither retries nor judges expiry: Store does.
 type Backend interface {
-	// View runs fn on a snapshot.
+	// View runs fn on one snapshot, taken at its first read or before.
 	View(ctx context.Context, fn func(Tx) error) error
 	// Update makes one attempt; its outcome equals some serial order of all
 	// Updates. ErrConflict: nothing happened, try again. ErrUnknown: the commit
@@ -78,7 +92,7 @@ type Backend interface {
 	// and tells how many it deleted.
 	Sweep(ctx context.Context, before time.Time, limit int) (int, error)
 	// Watch calls fn with keys below prefix that were changed by any node, at
-	// least once each and within 2 s, until ctx ends. It returns when ctx ends
+	// least once each and within 1 s, until ctx ends. It returns when ctx ends
 	// (nil) or the engine cannot go on (an error). ready, if not nil, is called
 	// once when no change can be missed any more.
 	Watch(ctx context.Context, prefix []byte, ready func(), fn func(keys [][]byte)) error

@@ -166,12 +166,7 @@ func protocol(r *http.Request, log *slog.Logger, err error) *oidc.Error {
 }
 
 func unavailable(err error) bool {
-	for _, e := range []error{storage.ErrUnknown, storage.ErrConflict, storage.ErrFull, storage.ErrStuck, storage.ErrClosed, context.DeadlineExceeded, context.Canceled} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return storage.Temporary(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 const requestPrefix = "request id "

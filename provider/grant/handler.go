@@ -201,7 +201,7 @@ func reason(err error) string {
 		return e.GrantStatus
 	case errors.As(err, &e):
 		return e.Code
-	case errors.Is(err, storage.ErrUnknown), errors.Is(err, storage.ErrConflict):
+	case storage.Temporary(err):
 		return oidc.CodeTemporarilyUnavailable
 	}
 	return oidc.CodeServerError

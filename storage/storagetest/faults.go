@@ -35,8 +35,13 @@ type Faults struct {
 	// asked.
 	At func(update int) Fault
 
-	updates atomic.Int64
+	updates  atomic.Int64
+	happened [LostAnswer + 1]atomic.Int64
 }
+
+// Happened tells how often a fault was what came of an Update. It was not if the
+// closure or the backend had an error first, such as a conflict of its own.
+func (f *Faults) Happened(fault Fault) int64 { return f.happened[fault].Load() }
 
 // Flaky returns a backend on b of which every n-th Update conflicts.
 func Flaky(b storage.Backend, every int) *Faults {
@@ -60,10 +65,11 @@ func (f *Faults) Update(ctx context.Context, fn func(storage.Tx) error) error {
 			}
 			return errRollback
 		})
-		switch {
-		case !errors.Is(err, errRollback):
+		if !errors.Is(err, errRollback) {
 			return err
-		case fault == Conflict:
+		}
+		f.happened[fault].Add(1)
+		if fault == Conflict {
 			return storage.ErrConflict
 		}
 		return storage.ErrUnknown
@@ -71,6 +77,7 @@ func (f *Faults) Update(ctx context.Context, fn func(storage.Tx) error) error {
 		if err := f.Backend.Update(ctx, fn); err != nil {
 			return err
 		}
+		f.happened[fault].Add(1)
 		return storage.ErrUnknown
 	default:
 		return f.Backend.Update(ctx, fn)
@@ -81,16 +88,13 @@ func (f *Faults) Update(ctx context.Context, fn func(storage.Tx) error) error {
 // add to a sum and repeat what they do not know the outcome of; each addition
 // carries a name, so that it counts once.
 func testFaults(t *testing.T, b storage.Backend) {
-	var lost, unanswered atomic.Int64
 	faults := &Faults{Backend: b, At: func(n int) Fault {
 		switch {
 		case n%3 == 0:
 			return Conflict
 		case n%5 == 0:
-			lost.Add(1)
 			return LostCommit
 		case n%7 == 0:
-			unanswered.Add(1)
 			return LostAnswer
 		}
 		return None
@@ -138,7 +142,8 @@ func testFaults(t *testing.T, b storage.Backend) {
 		}
 		return err
 	})
-	if told.Load() != lost.Load()+unanswered.Load() || lost.Load() == 0 || repeated.Load() == 0 {
-		t.Errorf("told of %d unknown outcomes, of which %d were lost, %d without an answer; %d additions were repeated", told.Load(), lost.Load(), unanswered.Load(), repeated.Load())
+	lost, unanswered := faults.Happened(LostCommit), faults.Happened(LostAnswer)
+	if told.Load() != lost+unanswered || lost == 0 || repeated.Load() == 0 {
+		t.Errorf("told of %d unknown outcomes, of which %d were lost, %d without an answer; %d additions were repeated", told.Load(), lost, unanswered, repeated.Load())
 	}
 }

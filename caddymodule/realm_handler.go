@@ -21,7 +21,7 @@ func init() {
 
 // RealmHandler serves the pages and endpoints of a realm, on the site that is
 // the realm's url. It answers every request that reaches it: 404 beyond
-// /realms/{realm}.
+// /realms/{realm} and the administrators' /admin/.
 type RealmHandler struct {
 	// Name of the realm; may be left out where there is only one.
 	Realm string `json:"realm,omitempty"`

@@ -89,14 +89,10 @@ func (d Declaration) Validate() error {
 			return fmt.Errorf("client %s: a public client has no secret", c.ClientID)
 		case !c.Public && c.Secret == "" && c.JWKS == nil:
 			return fmt.Errorf("client %s: needs a secret, or public", c.ClientID)
-		case c.Public && c.ServiceAccount:
-			return fmt.Errorf("client %s: a public client has no service account", c.ClientID)
 		}
 		seen["client "+c.ClientID] = true
-		for _, uri := range c.RedirectURIs {
-			if err := client.ValidRedirect(uri); err != nil {
-				return fmt.Errorf("client %s: %w", c.ClientID, err)
-			}
+		if err := c.Client.Validate(); err != nil {
+			return fmt.Errorf("client %s: %w", c.ClientID, err)
 		}
 		for _, uri := range c.PostLogoutRedirectURIs {
 			if err := client.ValidRedirect(uri); err != nil && uri != "+" {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/admin"
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/authorize"
 	"github.com/nightlatch/nightlatch/provider/client"
@@ -158,6 +159,11 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
 	}
 
+	administration := &admin.Handler{
+		Store: c.Store, Realm: c.Realm, Ring: ring, Sealer: c.Sealer, SecretKey: p.secretKey(), Hasher: p.hasher,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
+	}
+
 	base := p.settings.Path()
 	protocol := base + "/protocol/openid-connect/"
 	mux := http.NewServeMux()
@@ -177,6 +183,7 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	mux.Handle(protocol+"userinfo", claims)
 	mux.Handle(protocol+"logout", endSession)
 	mux.HandleFunc(base+"/login-actions/logout", endSession.Confirm)
+	administration.Mount(mux, strings.TrimSuffix(base, "/realms/"+c.Realm))
 	mux.HandleFunc(base+"/resources/", p.pages.Static)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		p.pages.Error(w, r, http.StatusNotFound, "not_found", "there is no such page here", "")

@@ -116,11 +116,13 @@ type Scope struct {
 	Roles []string `json:"roles,omitempty"`
 }
 
-// Clients by ID; the unique index "client_id" finds one by its name.
+// Clients by ID; the unique index "client_id" finds one by its name, "name"
+// orders them by it.
 var Clients = storage.Table[Client]{
 	Name: "client",
 	Indexes: map[string]storage.Index[Client]{
 		"client_id": {Unique: true, Values: func(c *Client) []string { return []string{c.ClientID} }},
+		"name":      {Values: func(c *Client) []string { return []string{c.ClientID} }},
 	},
 }
 

@@ -79,7 +79,7 @@ func names(record map[string]json.RawMessage) (names []string, err error) {
 
 // Changed returns the names of the declared fields in which two versions of a
 // record differ.
-func Changed[T any](before, after *T, names []string) ([]string, error) {
+func Changed(before, after any, names []string) ([]string, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
@@ -101,11 +101,8 @@ func Changed[T any](before, after *T, names []string) ([]string, error) {
 }
 
 // fields of a record by their JSON names, without those that are null.
-func fields[T any](v *T) (map[string]json.RawMessage, error) {
+func fields(v any) (map[string]json.RawMessage, error) {
 	out := map[string]json.RawMessage{}
-	if v == nil {
-		return out, nil
-	}
 	raw, err := json.Marshal(v)
 	if err == nil {
 		err = json.Unmarshal(raw, &out)

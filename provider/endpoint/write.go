@@ -180,15 +180,19 @@ func requestID(e *oidc.Error) string {
 
 // CORS answers a preflight (then it returns true) and lets the given origins
 // read the answer. "*" stands for every origin. Cookies are never part of it.
-func CORS(w http.ResponseWriter, r *http.Request, origins []string) (handled bool) {
+// methods are what a preflight may ask for, GET and POST if none are given.
+func CORS(w http.ResponseWriter, r *http.Request, origins []string, methods ...string) (handled bool) {
 	origin := r.Header.Get("Origin")
 	h := w.Header()
 	h.Add("Vary", "Origin")
 	if origin != "" && (slices.Contains(origins, "*") || slices.Contains(origins, origin)) {
 		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After")
+		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, Location")
 		if r.Method == http.MethodOptions {
-			h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+			if len(methods) == 0 {
+				methods = []string{http.MethodGet, http.MethodPost}
+			}
+			h.Set("Access-Control-Allow-Methods", strings.Join(slices.Concat(methods, []string{http.MethodOptions}), ", "))
 			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key")
 			h.Set("Access-Control-Max-Age", "600")
 		}

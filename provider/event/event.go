@@ -59,6 +59,18 @@ const (
 	AdminAction Type = "ADMIN_ACTION"
 )
 
+// Types lists all but the administrators': what a realm can be told to keep.
+func Types() []Type {
+	return []Type{
+		Login, LoginError, CodeToToken, CodeToTokenError, DeviceAuth, DeviceAuthError,
+		DeviceVerify, DeviceVerifyError, DeviceToToken, DeviceToTokenError, ClientLogin, ClientLoginError,
+		TokenExchange, TokenExchangeError, RefreshToken, RefreshTokenError, RefreshTokenReplay, RefreshTokenForward,
+		OfflineSessionStart, OfflineSessionEnd, RevokeGrant, RevokeGrantError, GrantConsent, UpdateConsent,
+		ConsentDenied, Logout, LogoutError, IntrospectTokenError, UpdateCredential, UserChanged,
+		ClientChanged, KeysRotated, RealmChanged,
+	}
+}
+
 // Admin tells whether an event is about what an administrator did, kept and read
 // apart from the others.
 func (t Type) Admin() bool { return strings.HasPrefix(string(t), "ADMIN_") }

@@ -50,6 +50,11 @@ func ListOfflineOf(tx storage.Tx, realm, user string, c *client.Client, after st
 	return ClientSessions.ListBy(tx, realm, "offline_user_client", ofUserAtClient(user, c.ID, c.OfflineEpoch), after, limit)
 }
 
+// PageOfflineOf is ListOfflineOf by offset.
+func PageOfflineOf(tx storage.Tx, realm, user string, c *client.Client, first, limit int) ([]storage.Row[ClientSession], error) {
+	return ClientSessions.PageBy(tx, realm, "offline_user_client", ofUserAtClient(user, c.ID, c.OfflineEpoch), first, limit)
+}
+
 // OfflineClients returns the clients at which a user has offline sessions, in
 // the order of their IDs. It reads one index row of each, not the sessions.
 func OfflineClients(tx storage.Tx, realm, user string) ([]*client.Client, error) {

@@ -68,8 +68,9 @@ func NewRole(realm, name string) *Role {
 const People = "people"
 
 // Users by ID; unique indexes "username" and "email" (lower case), index
-// "service_account" by client. Service accounts apart, "people" counts all and
-// "name" orders them by username (lower case).
+// "service_account" by client, "role" by the roles given directly. Service
+// accounts apart, "people" counts all and "name" orders them by username (lower
+// case).
 var Users = storage.Table[User]{
 	Name: "user",
 	Indexes: map[string]storage.Index[User]{
@@ -80,6 +81,7 @@ var Users = storage.Table[User]{
 			}
 			return []string{strings.ToLower(u.Email)}
 		}},
+		"role":   {Counted: true, Values: func(u *User) []string { return u.Roles }},
 		"people": {Counted: true, Values: person(func(*User) string { return People })},
 		"name":   {Values: person(func(u *User) string { return strings.ToLower(u.Username) })},
 		"service_account": {Values: func(u *User) []string {

@@ -1,0 +1,411 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nightlatch/nightlatch/provider/audit"
+	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
+	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// A session is answered as Keycloak's UserSessionRepresentation. An offline
+// session is one grant here, with an id of its own, so that each can be seen and
+// ended alone.
+
+func (c *call) showOnline(tx storage.Tx, us *session.UserSession) (object, error) {
+	clients := object{}
+	for _, id := range us.Clients {
+		name, err := c.clientName(tx, id)
+		if err != nil {
+			return nil, err
+		}
+		if name != "" {
+			clients[id] = name
+		}
+	}
+	name, err := c.username(tx, us.User)
+	return object{
+		"id": us.ID, "userId": us.User, "username": name, "ipAddress": us.IP, "start": us.Started.UnixMilli(),
+		"lastAccess": us.LastAccess.UnixMilli(), "rememberMe": us.RememberMe, "transientUser": false, "clients": clients,
+	}, err
+}
+
+func (c *call) showOffline(tx storage.Tx, cs *session.ClientSession) (object, error) {
+	clientID, err := c.clientName(tx, cs.Client)
+	if err != nil {
+		return nil, err
+	}
+	name, err := c.username(tx, cs.User)
+	return object{
+		"id": cs.ID, "userId": cs.User, "username": name, "ipAddress": cs.IP, "start": cs.Created.UnixMilli(),
+		"lastAccess": cs.LastUsed.UnixMilli(), "rememberMe": false, "transientUser": false, "clients": object{cs.Client: clientID},
+	}, err
+}
+
+// clientName is a client's client_id, "" once it is deleted.
+func (c *call) clientName(tx storage.Tx, id string) (string, error) {
+	cl, err := client.Clients.Shared(tx, c.Realm, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return cl.ClientID, nil
+}
+
+func (c *call) username(tx storage.Tx, id string) (string, error) {
+	u, err := user.Users.Shared(tx, c.Realm, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return u.Username, nil
+}
+
+// pager reads a page of sessions of what the path names.
+type pager[T any] func(tx storage.Tx, first, most int) ([]storage.Row[T], error)
+
+// answerPage answers a page of sessions.
+func answerPage[T any](c *call, page pager[T], show func(storage.Tx, *T) (object, error)) (any, error) {
+	first, most, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	var out []object
+	err = c.view(func(tx storage.Tx) error {
+		out = []object{}
+		rows, err := page(tx, first, most)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			o, err := show(tx, row.Record)
+			if err != nil {
+				return err
+			}
+			out = append(out, o)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// answerCount answers a number that belongs to the client in the path.
+func (c *call) answerCount(count func(storage.Tx, *client.Client) (int, error)) (any, error) {
+	n := 0
+	err := c.view(func(tx storage.Tx) error {
+		cl, err := c.client(tx)
+		if err == nil {
+			n, err = count(tx, cl)
+		}
+		return err
+	})
+	return object{"count": n}, err
+}
+
+func (c *call) clientSessions() (any, error) {
+	return answerPage(c, func(tx storage.Tx, first, most int) ([]storage.Row[session.UserSession], error) {
+		cl, err := c.client(tx)
+		if err != nil {
+			return nil, err
+		}
+		return session.UserSessions.PageBy(tx, c.Realm, "client", cl.ID, first, most)
+	}, c.showOnline)
+}
+
+func (c *call) countClientSessions() (any, error) {
+	return c.answerCount(func(tx storage.Tx, cl *client.Client) (int, error) {
+		return session.UserSessions.Count(tx, c.Realm, "client", cl.ID)
+	})
+}
+
+func (c *call) clientOffline() (any, error) {
+	return answerPage(c, func(tx storage.Tx, first, most int) ([]storage.Row[session.ClientSession], error) {
+		cl, err := c.client(tx)
+		if err != nil {
+			return nil, err
+		}
+		return session.PageOffline(tx, c.Realm, cl, first, most)
+	}, c.showOffline)
+}
+
+func (c *call) countClientOffline() (any, error) {
+	return c.answerCount(func(tx storage.Tx, cl *client.Client) (int, error) { return session.CountOffline(tx, c.Realm, cl) })
+}
+
+// revokeClient ends all offline sessions of a client, however many, at once.
+// Keycloak has no such call.
+func (c *call) revokeClient() (any, error) {
+	return nil, c.change(func(tx storage.Tx, tell audit.Tell) error {
+		cl, err := c.client(tx)
+		if err != nil {
+			return err
+		}
+		events, err := standing.RevokeClient(tx, c.Realm, cl, c.now)
+		tell(events...)
+		return err
+	})
+}
+
+func (c *call) userSessions() (any, error) {
+	return answerPage(c, func(tx storage.Tx, first, most int) ([]storage.Row[session.UserSession], error) {
+		u, err := c.user(tx)
+		if err != nil {
+			return nil, err
+		}
+		return session.UserSessions.PageBy(tx, c.Realm, "user", u.ID, first, most)
+	}, c.showOnline)
+}
+
+func (c *call) userOffline() (any, error) {
+	return answerPage(c, func(tx storage.Tx, first, most int) ([]storage.Row[session.ClientSession], error) {
+		u, err := c.user(tx)
+		if err != nil {
+			return nil, err
+		}
+		cl, err := c.client(tx)
+		if err != nil {
+			return nil, err
+		}
+		return session.PageOfflineOf(tx, c.Realm, u.ID, cl, first, most)
+	}, c.showOffline)
+}
+
+// deleteSession ends one session: a login with what was born in it, or with
+// isOffline one offline session.
+func (c *call) deleteSession() (any, error) {
+	offline, _, err := c.is("isOffline")
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.change(func(tx storage.Tx, tell audit.Tell) error {
+		id := c.id("session")
+		if offline {
+			events, err := standing.EndOffline(tx, c.Realm, id, c.now)
+			if err == nil && len(events) == 0 {
+				return missing("Session not found")
+			}
+			tell(events...)
+			return err
+		}
+		us, err := session.UserSessions.Get(tx, c.Realm, id)
+		if us, err = found(us, err, "Session not found"); err != nil {
+			return err
+		}
+		name, err := c.username(tx, us.User)
+		if err != nil {
+			return err
+		}
+		if _, err := session.EndUser(tx, c.Realm, us.ID); err != nil {
+			return err
+		}
+		tell(event.Event{Time: c.now, Type: event.Logout, Realm: c.Realm, Subject: us.User, Username: name, Session: us.ID})
+		return nil
+	})
+}
+
+// clientSessionStats answers the numbers of sessions of each client that has
+// any. Keycloak writes them as texts.
+func (c *call) clientSessionStats() (any, error) {
+	var out []object
+	err := c.view(func(tx storage.Tx) error {
+		out = []object{}
+		return c.eachCount(tx, func(cl *client.Client, active, offline int) (bool, error) {
+			if active+offline > 0 {
+				out = append(out, object{"id": cl.ID, "clientId": cl.ClientID, "active": fmt.Sprint(active), "offline": fmt.Sprint(offline)})
+			}
+			return len(out) < mostMax, nil
+		})
+	})
+	return out, err
+}
+
+// eachCount calls fn with every client and the numbers of its sessions.
+func (c *call) eachCount(tx storage.Tx, fn func(cl *client.Client, active, offline int) (more bool, err error)) error {
+	var failed error
+	err := each(tx, &client.Clients, c.Realm, "name", func(cl *client.Client) bool {
+		var active, offline int
+		if active, failed = session.UserSessions.Count(tx, c.Realm, "client", cl.ID); failed != nil {
+			return false
+		}
+		if offline, failed = session.CountOffline(tx, c.Realm, cl); failed != nil {
+			return false
+		}
+		var more bool
+		more, failed = fn(cl, active, offline)
+		return more && failed == nil
+	})
+	return errors.Join(err, failed)
+}
+
+// Types of the sessions that the realm's list shows.
+const (
+	regular = "REGULAR"
+	offline = "OFFLINE"
+)
+
+// listSessions answers the sessions of the realm, or of the user whom search
+// names: logins first, then offline sessions by client.
+func (c *call) listSessions() (any, error) {
+	first, most, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	kind := c.query.Get("type")
+	switch kind {
+	case "", "ALL", regular, offline:
+	default:
+		return nil, bad("type", "want ALL, REGULAR or OFFLINE")
+	}
+	var out []object
+	err = c.view(func(tx storage.Tx) error {
+		l := lister{c: c, tx: tx, skip: first, most: most, out: []object{}}
+		search := strings.TrimSpace(c.query.Get("search"))
+		if search != "" {
+			u, err := user.ByLogin(tx, c.Realm, search)
+			if errors.Is(err, storage.ErrNotFound) {
+				out = l.out
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			l.user = u.ID
+		}
+		if kind != offline {
+			if err := l.online(); err != nil {
+				return err
+			}
+		}
+		if kind != regular {
+			if err := l.offline(); err != nil {
+				return err
+			}
+		}
+		out = l.out
+		return nil
+	})
+	return out, err
+}
+
+// lister collects a page of sessions from several indexes, one after the other,
+// skipping by the counters of those that end before the page.
+type lister struct {
+	c          *call
+	tx         storage.Tx
+	user       string // "": of everybody
+	skip, most int
+	out        []object
+}
+
+func (l *lister) full() bool { return len(l.out) >= l.most }
+
+func (l *lister) online() error {
+	if l.user == "" {
+		return l.logins()
+	}
+	n, err := session.UserSessions.Count(l.tx, l.c.Realm, "user", l.user)
+	if err != nil {
+		return err
+	}
+	return add(l, n, regular, func(tx storage.Tx, first, most int) ([]storage.Row[session.UserSession], error) {
+		return session.UserSessions.PageBy(tx, l.c.Realm, "user", l.user, first, most)
+	}, l.c.showOnline)
+}
+
+// logins reads the user sessions of the whole realm in the order of their start.
+func (l *lister) logins() error {
+	const page = 1000
+	for after := (storage.Entry{}); !l.full(); {
+		entries, err := session.UserSessions.Between(l.tx, l.c.Realm, "started", after, last, page)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			after = e
+			if l.skip > 0 {
+				l.skip--
+				continue
+			}
+			if l.full() {
+				return nil
+			}
+			us, err := session.UserSessions.Get(l.tx, l.c.Realm, e.ID)
+			if err != nil {
+				return err
+			}
+			o, err := l.c.showOnline(l.tx, us)
+			if err != nil {
+				return err
+			}
+			o["type"] = regular
+			l.out = append(l.out, o)
+		}
+		if len(entries) < page {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (l *lister) offline() error {
+	if l.user == "" {
+		return l.c.eachCount(l.tx, func(cl *client.Client, _, n int) (bool, error) {
+			err := add(l, n, offline, func(tx storage.Tx, first, most int) ([]storage.Row[session.ClientSession], error) {
+				return session.PageOffline(tx, l.c.Realm, cl, first, most)
+			}, l.c.showOffline)
+			return !l.full(), err
+		})
+	}
+	clients, err := session.OfflineClients(l.tx, l.c.Realm, l.user)
+	if err != nil {
+		return err
+	}
+	for _, cl := range clients {
+		n, err := session.CountOfflineOf(l.tx, l.c.Realm, l.user, cl)
+		if err != nil {
+			return err
+		}
+		err = add(l, n, offline, func(tx storage.Tx, first, most int) ([]storage.Row[session.ClientSession], error) {
+			return session.PageOfflineOf(tx, l.c.Realm, l.user, cl, first, most)
+		}, l.c.showOffline)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add takes what the page still needs of the n sessions that a pager reads.
+func add[T any](l *lister, n int, kind string, page pager[T], show func(storage.Tx, *T) (object, error)) error {
+	if l.full() {
+		return nil
+	}
+	if l.skip >= n {
+		l.skip -= n
+		return nil
+	}
+	rows, err := page(l.tx, l.skip, l.most-len(l.out))
+	if err != nil {
+		return err
+	}
+	l.skip = 0
+	for _, row := range rows {
+		o, err := show(l.tx, row.Record)
+		if err != nil {
+			return err
+		}
+		o["type"] = kind
+		l.out = append(l.out, o)
+	}
+	return nil
+}

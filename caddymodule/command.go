@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -55,6 +56,9 @@ Exit codes:
 // exit with exitUsage, where cobra would with 1.
 func asCommand(cmd *cobra.Command, fn func(args []string) int) {
 	exit := func(code int) error {
+		if code == exitFailed {
+			return errors.New("failed") // Caddy takes a bare 1 for success
+		}
 		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
 	}
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true

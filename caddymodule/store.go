@@ -26,6 +26,8 @@ type engine interface {
 	// key names what the engine connects to. Configurations with the same key
 	// share one connection.
 	key() string
+	// name is the same for people: no secrets in it.
+	name() string
 	open(log *slog.Logger) (storage.Backend, error)
 	// keyFile is where a sealing key may be made for an empty store; "" where the
 	// operator has to bring one.
@@ -88,6 +90,7 @@ func realPath(path string) string {
 }
 
 func (b *BadgerStore) key() string     { return "badger:" + b.Dir }
+func (b *BadgerStore) name() string    { return "badger " + b.Dir }
 func (b *BadgerStore) keyFile() string { return filepath.Join(b.Dir, "nightlatch.key") }
 
 // inUseFor is how long a start waits for another process to let go of the
@@ -104,7 +107,7 @@ func (b *BadgerStore) open(log *slog.Logger) (storage.Backend, error) {
 		case !errors.Is(err, badger.ErrInUse):
 			return nil, err
 		case time.Now().After(deadline):
-			return nil, fmt.Errorf("%w; to change a running server use `nightlatch reload`", err)
+			return nil, err
 		case !told:
 			log.Info("waiting for another process to let go of the store", "dir", b.Dir)
 		}
@@ -141,7 +144,7 @@ func readKey(e engine, key string) (*seal.Keyset, error) {
 		return k, nil
 	}
 	if e.keyFile() == "" {
-		return nil, errors.New("option key is missing: this engine needs one; make it with `nightlatch store new-key`")
+		return nil, fmt.Errorf("%w: option key is missing: this engine needs one; make it with `nightlatch store new-key`", errConfig)
 	}
 	k, err := seal.Load(e.keyFile())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -164,6 +167,9 @@ func openNode(e engine, key string) (*node, error) {
 		return nil, err
 	}
 	backend, err := e.open(log)
+	if errors.Is(err, badger.ErrInUse) {
+		return nil, fmt.Errorf("%w; to change a running server use `nightlatch reload`", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +184,7 @@ func (n *node) begin(e engine) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	if err := transfer.Whole(ctx, n.store); err != nil {
-		return fmt.Errorf("store %s: %w", e.key(), err)
+		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
 	if n.keyset == nil {
 		empty, err := seal.Empty(ctx, n.store)
@@ -193,7 +199,7 @@ func (n *node) begin(e engine) error {
 		}
 	}
 	if err := seal.Check(ctx, n.store, n.keyset); err != nil {
-		return fmt.Errorf("store %s: %w", e.key(), err)
+		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
 	var err error
 	n.vault, err = vault.New(vault.Config{Store: n.store, Sealer: n.keyset, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault})
@@ -227,8 +233,8 @@ var faults struct {
 // that a request which outlives its configuration still has a store.
 type lease struct {
 	*node
-	key  string
-	refs atomic.Int64
+	engine engine
+	refs   atomic.Int64
 }
 
 // takeLease opens the node or joins the configuration that has it open; fresh
@@ -238,7 +244,7 @@ func takeLease(e engine, key string) (l *lease, fresh bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	l = &lease{node: v.(*node), key: e.key()}
+	l = &lease{node: v.(*node), engine: e}
 	l.refs.Store(1)
 	if loaded {
 		if err := l.joins(e, key); err != nil {
@@ -255,13 +261,13 @@ func (n *node) joins(e engine, key string) error {
 	k, err := readKey(e, key)
 	switch {
 	case err != nil:
-		return fmt.Errorf("store %s: %w", e.key(), err)
+		return fmt.Errorf("store %s: %w", e.name(), err)
 	case k == nil:
-		return fmt.Errorf("store %s: %w", e.key(), missingKey(e))
+		return fmt.Errorf("store %s: %w", e.name(), missingKey(e))
 	case k.Fingerprint() != n.keyset.Fingerprint():
-		return fmt.Errorf("store %s: the sealing key of the new configuration is another one: %w", e.key(), seal.ErrForeignKey)
+		return fmt.Errorf("store %s: the sealing key of the new configuration is another one: %w", e.name(), seal.ErrForeignKey)
 	case !k.Same(n.keyset):
-		return fmt.Errorf("store %s: the keys in the sealing key of the new configuration (%v) are others than those in use (%v): stop and start the server, a reload does not change them", e.key(), k.Keys(), n.keyset.Keys())
+		return fmt.Errorf("store %s: the keys in the sealing key of the new configuration (%v) are others than those in use (%v): stop and start the server, a reload does not change them", e.name(), k.Keys(), n.keyset.Keys())
 	}
 	return nil
 }
@@ -284,8 +290,8 @@ func (l *lease) release() {
 	if l.refs.Add(-1) > 0 {
 		return
 	}
-	if _, err := nodes.Delete(l.key); err != nil {
-		l.log.Error("closing store", "store", l.key, "error", err)
+	if _, err := nodes.Delete(l.engine.key()); err != nil {
+		l.log.Error("closing store", "store", l.engine.name(), "error", err)
 	}
 }
 

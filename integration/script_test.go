@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -28,7 +30,23 @@ func TestScript(t *testing.T) {
 				}
 				env.Setenv(name, port)
 			}
+			env.Defer(func() { stopStarted(t, env) })
 			return nil
 		},
 	})
+}
+
+// stopStarted ends a gateway that a script has started in the background.
+func stopStarted(t *testing.T, env *testscript.Env) {
+	socket := filepath.Join(env.WorkDir, "a.sock")
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return
+	}
+	conn.Close()
+	cmd := exec.Command(binary, "stop", "--address", "unix/"+socket)
+	cmd.Env = env.Vars
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("stopping what the script has started: %v\n%s", err, out)
+	}
 }

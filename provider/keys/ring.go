@@ -22,6 +22,9 @@ const (
 // algorithms, RS256 first: foreign clients expect it.
 var algorithms = []string{RS256, ES256, EdDSA, HS512}
 
+// Algorithms that a realm has keys for.
+func Algorithms() []string { return slices.Clone(algorithms) }
+
 // Ring is a realm's keys in memory. It is safe for concurrent use: nothing in
 // it changes after Open.
 type Ring struct {

@@ -142,7 +142,10 @@ func Open(ctx context.Context, c Config) (*Ring, error) {
 }
 
 // Rotated is a key that Rotate made.
-type Rotated struct{ Alg, ID string }
+type Rotated struct {
+	Alg string `json:"alg"`
+	ID  string `json:"kid"`
+}
 
 // settle is how long a key is known before it signs: until every node, and
 // whoever looks at the public keys, has heard of it.
@@ -182,7 +185,7 @@ func Rotate(ctx context.Context, c Config, keep time.Duration, algs ...string) (
 	}
 	var out []Rotated
 	for _, k := range made {
-		out = append(out, Rotated{k.Alg, k.ID})
+		out = append(out, Rotated{Alg: k.Alg, ID: k.ID})
 	}
 	return out, nil
 }

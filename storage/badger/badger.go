@@ -102,6 +102,12 @@ func Open(o Options) (*Backend, error) {
 	return b, nil
 }
 
+// Exists tells whether a folder holds a store.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, badger.ManifestFilename))
+	return err == nil
+}
+
 // prepare makes the folder, and sees that there is room to work in it.
 func (b *Backend) prepare() error {
 	dir, err := filepath.Abs(b.options.Dir)

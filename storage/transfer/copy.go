@@ -16,6 +16,9 @@ type Config struct {
 	// What is done, in words that name the source: "copy of badger ./a". Who comes
 	// with the same words goes on with a copy that was begun.
 	What string
+	// Begun, if not nil, is called when the target is known to be empty or a part
+	// of this copy, before the first item; its error ends the copy.
+	Begun func() error
 	// Progress, if not nil, is told now and then how many items have passed in a
 	// step: "copying", then "verifying".
 	Progress func(step string, items int)
@@ -42,6 +45,11 @@ func Copy(ctx context.Context, c Config) (Sum, error) {
 	after, err := c.begin(ctx)
 	if err != nil {
 		return Sum{}, err
+	}
+	if c.Begun != nil {
+		if err := c.Begun(); err != nil {
+			return Sum{}, err
+		}
 	}
 	for round := 1; ; round++ {
 		if err := c.fill(ctx, after); err != nil {

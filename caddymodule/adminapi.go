@@ -1,0 +1,92 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/nightlatch/nightlatch/storage/transfer"
+)
+
+func init() { caddy.RegisterModule(adminAPI{}) }
+
+// adminAPI is what an operator's commands ask of a running gateway, below
+// /nightlatch/ of Caddy's admin endpoint, and only where that is a unix socket:
+// whoever may open it is the operator, while a TCP port of this machine is open to
+// all of its users.
+type adminAPI struct{}
+
+// CaddyModule names the module.
+func (adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.nightlatch", New: func() caddy.Module { return new(adminAPI) }}
+}
+
+// Routes of the admin endpoint.
+func (adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/nightlatch/store/backup", Handler: overUnixSocket(http.MethodGet, serveBackup)},
+		{Pattern: "/nightlatch/realms/{realm}/rotate-keys", Handler: overUnixSocket(http.MethodPost, serveRotateKeys)},
+	}
+}
+
+func apiError(status int, err error) error { return caddy.APIError{HTTPStatus: status, Err: err} }
+
+// overUnixSocket lets a request through to the running app.
+func overUnixSocket(method string, serve func(*App, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
+	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		switch {
+		case at == nil || at.Network() != "unix":
+			return apiError(http.StatusForbidden, errors.New("only over a unix socket: set the global option admin to unix//path"))
+		case r.Method != method:
+			return apiError(http.StatusMethodNotAllowed, fmt.Errorf("want %s", method))
+		}
+		found, err := caddy.ActiveContext().AppIfConfigured("nightlatch")
+		if err != nil {
+			return apiError(http.StatusServiceUnavailable, fmt.Errorf("the gateway does not run: %w", err))
+		}
+		app := found.(*App)
+		if !app.enter(r.Context()) {
+			return apiError(http.StatusServiceUnavailable, errors.New("the gateway is starting or ending"))
+		}
+		defer app.leave()
+		return serve(app, w, r)
+	})
+}
+
+// storeHeader of an answer names the store that it is about.
+const storeHeader = "Nightlatch-Store"
+
+// serveBackup streams a backup. Its own end tells whether it is whole.
+func serveBackup(a *App, w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set(storeHeader, a.engine.name())
+	if _, err := transfer.Backup(r.Context(), w, a.lease.store, time.Now(), nil); err != nil {
+		a.log.Error("serving a backup", "error", err)
+		panic(http.ErrAbortHandler) // the header has gone: break the stream
+	}
+	return nil
+}
+
+// serveRotateKeys answers with the keys that were made.
+func serveRotateKeys(a *App, w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("realm")
+	realm := a.realms[name]
+	if realm == nil {
+		return apiError(http.StatusNotFound, fmt.Errorf("realm %q is not declared", name))
+	}
+	made, err := realm.provider.RotateKeys(r.Context(), r.URL.Query()["algorithm"]...)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set(storeHeader, a.engine.name())
+	return json.NewEncoder(w).Encode(made)
+}
+
+var _ caddy.AdminRouter = adminAPI{}

@@ -1,0 +1,243 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/badger"
+	"github.com/nightlatch/nightlatch/storage/seal"
+)
+
+// exitFailed: the command could not do it, and has lost nothing. The other codes
+// of an operator's commands are those of the job's.
+const exitFailed = 1
+
+// operatorExits is the part of a command's help that explains its exit codes.
+const operatorExits = `
+Exit codes:
+  0   done
+  1   refused or failed; nothing is lost, stderr says why
+  2   wrong usage
+  75  temporary: the store is in use, away, or its disk is full
+  78  the configuration or the sealing key is wrong
+`
+
+// errConfig: the configuration does not say what a command needs.
+var errConfig = errors.New("configuration")
+
+func operatorExit(err error) int {
+	for code, causes := range map[int][]error{
+		exitUsage:       {errUsage},
+		exitTemporary:   {badger.ErrInUse, storage.ErrFull, storage.ErrClosed, storage.ErrUnknown, storage.ErrConflict},
+		exitCredentials: {errConfig, seal.ErrForeignKey, seal.ErrBadKey},
+	} {
+		for _, cause := range causes {
+			if errors.Is(err, cause) {
+				return code
+			}
+		}
+	}
+	return exitFailed
+}
+
+// errUsage: the command line is wrong.
+var errUsage = errors.New("wrong usage")
+
+func usage(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, args...))
+}
+
+// operatorCommand makes a command of fn, which is stopped by an interrupt.
+func operatorCommand(cmd *cobra.Command, least, most int, fn func(ctx context.Context, args []string) error) *cobra.Command {
+	asCommand(cmd, func(args []string) int {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		var err error
+		if len(args) < least || len(args) > most {
+			err = usage("%d argument(s), want %d", len(args), least)
+		} else {
+			err = fn(ctx, args)
+		}
+		switch {
+		case err == nil:
+			return 0
+		case errors.Is(err, errUsage):
+			return misused(cmd, strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
+		case errors.Is(err, badger.ErrInUse):
+			err = fmt.Errorf("%w; stop the gateway first (nightlatch stop)", err)
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "nightlatch: %v\n", err)
+		return operatorExit(err)
+	})
+	return cmd
+}
+
+// setup is where a command finds the gateway's configuration.
+type setup struct{ config, adapter, address string }
+
+func (s *setup) flags(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVarP(&s.config, "config", "c", "", "configuration of the gateway; default: Caddyfile in this folder")
+	f.StringVarP(&s.adapter, "adapter", "a", "", "name of the configuration's adapter, if it is no Caddyfile")
+	f.StringVar(&s.address, "address", "", "address of the running gateway's admin endpoint; default: what the configuration says")
+}
+
+// declared is what a configuration says of the store, and the names of its
+// realms.
+type declared struct {
+	raw    []byte
+	engine engine
+	// key is the text of the sealing key, keyFile the file that it comes from. No
+	// text: the engine's own file. No file: it comes from elsewhere.
+	key, keyFile string
+	realms       []string
+}
+
+// fileOnly is a value that is the content of a file and nothing else.
+var fileOnly = regexp.MustCompile(`^\{file\.([^{}]+)\}$`)
+
+// read reads the configuration, of which it resolves nothing but the store and
+// its key.
+func (s *setup) read() (*declared, error) {
+	raw, _, _, err := caddycmd.LoadConfig(s.config, s.adapter)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errConfig, err)
+	}
+	if len(raw) == 0 {
+		return nil, usage("want --config, or a Caddyfile in this folder")
+	}
+	var config struct {
+		Apps struct {
+			Nightlatch *struct {
+				Store  json.RawMessage            `json:"store"`
+				Key    string                     `json:"key"`
+				Realms map[string]json.RawMessage `json:"realms"`
+			} `json:"nightlatch"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return nil, fmt.Errorf("%w: %w", errConfig, err)
+	}
+	n := config.Apps.Nightlatch
+	if n == nil {
+		return nil, fmt.Errorf("%w: the global option nightlatch is missing", errConfig)
+	}
+	d := &declared{raw: raw}
+	a := &App{StoreRaw: n.Store, Key: n.Key}
+	if d.engine, err = a.provisionEngine(); err != nil {
+		return nil, err
+	}
+	if err := resolve(a); err != nil {
+		return nil, fmt.Errorf("%w: %w", errConfig, err)
+	}
+	switch from := fileOnly.FindStringSubmatch(n.Key); {
+	case n.Key == "":
+		d.keyFile = d.engine.keyFile()
+	case from != nil:
+		d.keyFile = from[1]
+	}
+	d.key = a.Key
+	for name := range n.Realms {
+		d.realms = append(d.realms, name)
+	}
+	return d, nil
+}
+
+// provisionEngine makes an engine outside of a running configuration.
+func (a *App) provisionEngine() (engine, error) {
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	if err := a.loadEngine(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", errConfig, err)
+	}
+	return a.engine, nil
+}
+
+// parseEngine reads an engine as it stands behind the option store.
+func parseEngine(flag, text string) (engine, error) {
+	tokens, err := caddyfile.Tokenize([]byte("store "+text), flag)
+	if err != nil {
+		return nil, usage("%s %q: %v", flag, text, err)
+	}
+	a, d := new(App), caddyfile.NewDispenser(tokens)
+	d.Next()
+	err = readStore(d, a)
+	if err == nil && d.Next() {
+		err = fmt.Errorf("unexpected %q", d.Val())
+	}
+	if err != nil {
+		return nil, usage("%s %q: want what stands behind the option store, such as \"badger ./nightlatch-data\": %v", flag, text, err)
+	}
+	return a.provisionEngine()
+}
+
+// keyset reads the sealing key of a configuration; it has to be there.
+func (d *declared) keyset() (*seal.Keyset, error) {
+	k, err := readKey(d.engine, d.key)
+	if err == nil && k == nil {
+		err = fmt.Errorf("%w: %w", errConfig, missingKey(d.engine))
+	}
+	return k, err
+}
+
+// openStore opens a store for a command. It judges expiry by one instant, so that
+// nothing comes and goes while it is read. A source has to be there already.
+func openStore(e engine, now time.Time, source bool) (*storage.Store, error) {
+	if c, ok := e.(interface{ check(source bool) error }); ok {
+		if err := c.check(source); err != nil {
+			return nil, fmt.Errorf("store %s: %w", e.name(), err)
+		}
+	}
+	log := slog.New(processLog{})
+	backend, err := e.open(log)
+	if err != nil {
+		return nil, err
+	}
+	return storage.New(storage.Config{Backend: backend, Logger: log, Now: func() time.Time { return now }}), nil
+}
+
+// check tells what would go wrong if this process opened the folder.
+func (b *BadgerStore) check(source bool) error {
+	info, err := os.Stat(b.Dir)
+	switch {
+	case source && !badger.Exists(b.Dir):
+		return fmt.Errorf("%w: there is no store in this folder", errConfig)
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", errConfig, err)
+	}
+	if uid, ok := ownerOf(info); ok && os.Geteuid() == 0 && uid != 0 {
+		return fmt.Errorf("%w: the folder belongs to user %d: run this command as that user (sudo -u '#%d' nightlatch …), or the gateway could not open the files that it leaves", errConfig, uid, uid)
+	}
+	return nil
+}
+
+// progress tells on stderr how far a command is, at most once a second.
+type progress struct {
+	out  io.Writer
+	last time.Time
+}
+
+func (p *progress) tell(step string, items int) {
+	if now := time.Now(); now.Sub(p.last) >= time.Second {
+		p.last = now
+		fmt.Fprintf(p.out, "%s: %d items\n", step, items)
+	}
+}

@@ -7,7 +7,7 @@ SHELL := /bin/bash
 RACE := ./storage/... ./provider/... ./adapter/... ./page
 REST := . ./caddymodule/... ./integration/...
 
-.PHONY: help build run bench check test test-deps race flaky rest demo-clean crash
+.PHONY: help build run bench check test test-deps race flaky postgres rest demo-clean crash
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,13 +24,16 @@ check: ## gofmt, go vet, staticcheck, import directions, tests that docs/ names
 	go tool staticcheck ./...
 	go test -count=1 ./integration/arch
 
-test: test-deps race flaky rest ## install what the tests need when it is missing, then run them all
+test: test-deps race flaky postgres rest ## install what the tests need when it is missing, then run them all
 
 race:
 	go test -race -timeout 15m $(RACE)
 
 flaky: # the same on a store of which every third commit conflicts
 	STORAGETEST_FLAKY=3 go test -timeout 15m $(RACE)
+
+postgres: # the same on PostgreSQL
+	STORAGETEST_ENGINE=postgres go test -timeout 15m $(RACE)
 
 rest:
 	go test -timeout 20m $(REST)

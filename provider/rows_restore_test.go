@@ -13,7 +13,7 @@ import (
 // copyStore copies the whole store, for restoreStore.
 func (w *world) copyStore() storage.Backend {
 	w.t.Helper()
-	to := storagetest.Memory(w.t)
+	to := storagetest.Steady(w.t)
 	var items []storage.Item
 	err := w.backend.View(w.t.Context(), func(tx storage.Tx) error {
 		for after, more := []byte(nil), true; more; {

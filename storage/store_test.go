@@ -37,7 +37,7 @@ func value(t *testing.T, s *storage.Store, key string) (got string) {
 }
 
 func TestUpdateIsTriedAgainAfterAConflict(t *testing.T) {
-	b := &storagetest.Faults{Backend: storagetest.Memory(t), At: func(n int) storagetest.Fault {
+	b := &storagetest.Faults{Backend: storagetest.Steady(t), At: func(n int) storagetest.Fault {
 		if n <= 3 {
 			return storagetest.Conflict
 		}
@@ -98,7 +98,7 @@ func TestRetriesEndAtTheDeadline(t *testing.T) {
 
 func TestUnknownOutcomeIsNotRepeated(t *testing.T) {
 	for fault, want := range map[storagetest.Fault]string{storagetest.LostCommit: "-", storagetest.LostAnswer: "v"} {
-		b := &storagetest.Faults{Backend: storagetest.Memory(t), At: func(int) storagetest.Fault { return fault }}
+		b := &storagetest.Faults{Backend: storagetest.Steady(t), At: func(int) storagetest.Fault { return fault }}
 		s := storage.New(storage.Config{Backend: b})
 		runs := 0
 		err := s.Update(t.Context(), func(tx storage.Tx) error { runs++; return put("k", "v")(tx) })
@@ -112,7 +112,7 @@ func TestUnknownOutcomeIsNotRepeated(t *testing.T) {
 }
 
 func TestFlaky(t *testing.T) {
-	b := storagetest.Flaky(storagetest.Memory(t), 3)
+	b := storagetest.Flaky(storagetest.Steady(t), 3)
 	var got []bool
 	for range 6 {
 		err := b.Update(t.Context(), put("k", "v"))

@@ -19,8 +19,8 @@ import (
 	"github.com/nightlatch/nightlatch/adapter/vault"
 	"github.com/nightlatch/nightlatch/adapter/vault/vaulttest"
 	"github.com/nightlatch/nightlatch/storage"
-	"github.com/nightlatch/nightlatch/storage/badger"
 	"github.com/nightlatch/nightlatch/storage/seal"
+	"github.com/nightlatch/nightlatch/storage/storagetest"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 type env struct {
 	t        testing.TB
 	provider *vaulttest.Provider
-	dir      string
+	place    storagetest.Place
 	backend  storage.Backend
 	sealer   *seal.Keyset
 	jobs     []jobs.Job
@@ -64,7 +64,7 @@ func newEnv(t testing.TB, rules ...jobs.Job) *env {
 		t.Fatal(err)
 	}
 	e := &env{
-		t: t, provider: vaulttest.New(t), dir: t.TempDir(), sealer: sealer, said: &buffer{},
+		t: t, provider: vaulttest.New(t), place: storagetest.NewPlace(t), sealer: sealer, said: &buffer{},
 		jobs: rules, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
 	}
 	if len(rules) == 0 {
@@ -82,11 +82,7 @@ func nightly() jobs.Job {
 
 func (e *env) start() {
 	e.t.Helper()
-	backend, err := badger.Open(badger.Options{Dir: e.dir})
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	e.backend = backend
+	e.backend = e.place.Open(e.t)
 	fixed := func(path string) func(context.Context) (string, error) {
 		return func(context.Context) (string, error) { return e.provider.URL + path, nil }
 	}
@@ -105,8 +101,9 @@ func (e *env) start() {
 		data["event"] = name
 		e.events = append(e.events, data)
 	}
+	var err error
 	e.vault, err = vault.New(vault.Config{
-		Store:  storage.New(storage.Config{Backend: backend, Now: e.clock}),
+		Store:  storage.New(storage.Config{Backend: e.backend, Now: e.clock}),
 		Sealer: e.sealer, Now: e.clock, RetryPause: time.Millisecond, Logger: logger, Events: told,
 		Providers: map[string]*vault.Provider{"demo": client("demo", true), "google": client("google", false)},
 	})

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nightlatch/nightlatch/adapter/session"
 	"github.com/nightlatch/nightlatch/storage"
-	"github.com/nightlatch/nightlatch/storage/badger"
 	"github.com/nightlatch/nightlatch/storage/seal"
 	"github.com/nightlatch/nightlatch/storage/storagetest"
 )
@@ -159,12 +158,7 @@ func (s *slow) View(ctx context.Context, fn func(storage.Tx) error) error {
 // TestAnEndIsFinal: a request that read the session just before it was ended
 // does not bring it back into the memory.
 func TestAnEndIsFinal(t *testing.T) {
-	engine, err := badger.Open(badger.Options{InMemory: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	backend := &slow{Backend: engine}
+	backend := &slow{Backend: storagetest.Steady(t)}
 	e := newEnv(t)
 	e.config.Store = storage.New(storage.Config{Backend: backend, Now: e.clock})
 	e.sessions = session.NewStore(e.config)

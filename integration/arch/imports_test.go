@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"storage/postgres":    {"storage", "storage/engine"},
 	"storage/seal":        {"storage"},
 	"storage/transfer":    {"storage", "storage/engine"},
-	"storage/storagetest": {"storage", "storage/badger", "storage/seal"},
+	"storage/storagetest": {"storage", "storage/badger", "storage/postgres", "storage/postgres/postgrestest", "storage/seal"},
 
 	"page": nil,
 

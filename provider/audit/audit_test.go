@@ -58,7 +58,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, edit ...func(*realm.Settings)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, eng: &engine{Backend: storagetest.Memory(t)}, sink: &heard{}}
+	f := &fixture{t: t, eng: &engine{Backend: storagetest.Steady(t)}, sink: &heard{}}
 	f.store = storage.New(storage.Config{Backend: f.eng})
 	f.log = audit.New(audit.Config{Store: f.store, Realm: demo, Logger: slog.New(slog.DiscardHandler), Sink: f.sink})
 	f.set(edit...)

@@ -46,7 +46,7 @@ var open = storage.Table[secret]{Name: "client"}
 
 func newSafe(t *testing.T) *safe {
 	t.Helper()
-	s := &safe{backend: storagetest.Memory(t), file: filepath.Join(t.TempDir(), "nightlatch.key")}
+	s := &safe{backend: storagetest.Steady(t), file: filepath.Join(t.TempDir(), "nightlatch.key")}
 	s.store = storage.New(storage.Config{Backend: s.backend, Now: func() time.Time { return noon }})
 	k, err := seal.Create(s.file)
 	if err != nil {

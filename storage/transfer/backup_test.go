@@ -46,13 +46,13 @@ func TestBackup(t *testing.T) {
 	if made, err := (&transfer.File{Path: path}).Created(); err != nil || !made.Equal(noon) {
 		t.Errorf("made %v, %v", made, err)
 	}
-	to := at(storagetest.Memory(t))
+	to := at(storagetest.Steady(t))
 	if got, err := run(t, &transfer.File{Path: path, At: noon}, to); err != nil || got != want || sum(t, to) != want {
 		t.Errorf("restored: %v, %v", got, err)
 	}
 	// Later some have expired.
 	now := noon.Add(1000 * time.Nanosecond)
-	later := storage.New(storage.Config{Backend: storagetest.Memory(t), Now: func() time.Time { return now }})
+	later := storage.New(storage.Config{Backend: storagetest.Steady(t), Now: func() time.Time { return now }})
 	got, err := run(t, &transfer.File{Path: path, At: now}, later)
 	if err != nil || got.Items >= want.Items || got != sum(t, later) {
 		t.Errorf("restored later: %v, %v", got, err)
@@ -111,7 +111,7 @@ func TestBackupOfAStoreInUse(t *testing.T) {
 // TestBackupThatIsNone: whatever is cut or changed is noticed before anything is
 // restored, or changes nothing.
 func TestBackupThatIsNone(t *testing.T) {
-	s := at(storagetest.Memory(t))
+	s := at(storagetest.Steady(t))
 	put(t, s, storage.Item{Key: []byte("a"), Value: []byte("one")}, storage.Item{Key: []byte("b"), Value: []byte("two"), Expires: noon.Add(time.Hour)})
 	want := sum(t, s)
 	path, _ := backup(t, s)
@@ -142,13 +142,13 @@ func TestBackupThatIsNone(t *testing.T) {
 	if _, err := transfer.SumOf(t.Context(), &transfer.File{Path: path + "none"}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	if _, err := run(t, &transfer.File{Path: file(t, raw[:len(raw)-1])}, at(storagetest.Memory(t))); !errors.Is(err, transfer.ErrBadBackup) {
+	if _, err := run(t, &transfer.File{Path: file(t, raw[:len(raw)-1])}, at(storagetest.Steady(t))); !errors.Is(err, transfer.ErrBadBackup) {
 		t.Errorf("restoring half of one: %v", err)
 	}
 }
 
 func FuzzFile(f *testing.F) {
-	s := at(storagetest.Memory(f))
+	s := at(storagetest.Steady(f))
 	put(f, s, storage.Item{Key: []byte("a"), Value: []byte("one")})
 	path, _ := backup(f, s)
 	raw, err := os.ReadFile(path)

@@ -44,7 +44,7 @@ const full = 2500 // items of filled that have not expired: three batches
 // filled is a store with items of all kinds.
 func filled(t testing.TB) (storage.Backend, *storage.Store) {
 	t.Helper()
-	b := storagetest.Memory(t)
+	b := storagetest.Steady(t)
 	s := at(b)
 	var items []storage.Item
 	for i := range full {
@@ -83,7 +83,7 @@ func run(t testing.TB, from transfer.Source, to *storage.Store) (transfer.Sum, e
 
 func TestCopy(t *testing.T) {
 	_, from := filled(t)
-	to := at(storagetest.Memory(t))
+	to := at(storagetest.Steady(t))
 	steps := map[string]int{}
 	got, err := transfer.Copy(t.Context(), transfer.Config{From: from, To: to, What: "copy of a", Progress: func(step string, items int) {
 		if items <= steps[step] {
@@ -120,7 +120,7 @@ func TestSumTells(t *testing.T) {
 		"later":        {{Key: []byte("a"), Value: []byte("b"), Expires: noon.Add(time.Hour + time.Nanosecond)}},
 		"two":          {{Key: []byte("a"), Value: []byte("b")}, {Key: []byte("b"), Value: []byte("b")}},
 	} {
-		s := at(storagetest.Memory(t))
+		s := at(storagetest.Steady(t))
 		put(t, s, items...)
 		got := sum(t, s)
 		got.Items = 0 // the checksum alone
@@ -176,7 +176,7 @@ func TestCopyKilled(t *testing.T) {
 	want := sum(t, from)
 	for n, done := 1, false; !done; n++ {
 		for _, after := range []bool{false, true} {
-			b := storagetest.Memory(t)
+			b := storagetest.Steady(t)
 			died := dies(func() {
 				if got, err := run(t, from, at(&killed{Backend: b, at: n, after: after})); err != nil || got != want {
 					t.Fatalf("%v, %v", got, err)
@@ -201,7 +201,7 @@ func TestCopyKilled(t *testing.T) {
 				if !errors.Is(err, transfer.ErrUnfinished) || !strings.Contains(err.Error(), "copy of a") {
 					t.Errorf("killed at commit %d, another source: %v", n, err)
 				}
-				if _, err := transfer.Copy(t.Context(), transfer.Config{From: at(b), To: at(storagetest.Memory(t)), What: "copy of b"}); !errors.Is(err, transfer.ErrUnfinished) {
+				if _, err := transfer.Copy(t.Context(), transfer.Config{From: at(b), To: at(storagetest.Steady(t)), What: "copy of b"}); !errors.Is(err, transfer.ErrUnfinished) {
 					t.Errorf("a half-done copy was a source: %v", err)
 				}
 			}
@@ -224,7 +224,7 @@ func TestCopyKilled(t *testing.T) {
 // is copied as it is at the end.
 func TestCopyOfAChangedSource(t *testing.T) {
 	b, from := filled(t)
-	target := storagetest.Memory(t)
+	target := storagetest.Steady(t)
 	if !dies(func() { _, _ = run(t, from, at(&killed{Backend: target, at: 3, after: true})) }) {
 		t.Fatal("the copy took fewer commits")
 	}
@@ -267,7 +267,7 @@ func (r *restless) Each(ctx context.Context, after []byte, fn func(storage.Item)
 
 func TestCopyRefuses(t *testing.T) {
 	_, from := filled(t)
-	b := storagetest.Memory(t)
+	b := storagetest.Steady(t)
 	if _, err := run(t, &restless{Store: from}, at(b)); !errors.Is(err, transfer.ErrChanged) {
 		t.Errorf("a source in use: %v", err)
 	}
@@ -277,10 +277,10 @@ func TestCopyRefuses(t *testing.T) {
 	if got, err := run(t, from, at(b)); err != nil || got != sum(t, from) {
 		t.Errorf("once the source is at rest: %v", err)
 	}
-	if _, err := run(t, at(storagetest.Memory(t)), at(storagetest.Memory(t))); !errors.Is(err, transfer.ErrEmpty) {
+	if _, err := run(t, at(storagetest.Steady(t)), at(storagetest.Steady(t))); !errors.Is(err, transfer.ErrEmpty) {
 		t.Errorf("nothing: %v", err)
 	}
-	used := at(storagetest.Memory(t))
+	used := at(storagetest.Steady(t))
 	put(t, used, storage.Item{Key: []byte("a"), Value: []byte("mine")})
 	before := sum(t, used)
 	if _, err := run(t, from, used); !errors.Is(err, transfer.ErrNotEmpty) {
@@ -297,7 +297,7 @@ func TestCopyGoesOn(t *testing.T) {
 	for name, fault := range map[string]storagetest.Fault{
 		"conflict": storagetest.Conflict, "lost commit": storagetest.LostCommit, "lost answer": storagetest.LostAnswer,
 	} {
-		to := at(&storagetest.Faults{Backend: storagetest.Memory(t), At: func(n int) storagetest.Fault {
+		to := at(&storagetest.Faults{Backend: storagetest.Steady(t), At: func(n int) storagetest.Fault {
 			if n%3 != 0 {
 				return fault
 			}
@@ -330,16 +330,16 @@ func (s smallTx) Put(it storage.Item) error {
 
 // TestCopyOfLargeItems: no batch is too large, neither in bytes nor in rows.
 func TestCopyOfLargeItems(t *testing.T) {
-	from := at(storagetest.Memory(t))
+	from := at(storagetest.Steady(t))
 	for i := range 20 {
 		put(t, from, storage.Item{Key: []byte(fmt.Sprintf("%02d%s", i, strings.Repeat("k", storage.MaxKey-2))), Value: make([]byte, storage.MaxValue)})
 	}
-	to := at(storagetest.Memory(t))
+	to := at(storagetest.Steady(t))
 	if got, err := run(t, from, to); err != nil || got != sum(t, from) || got != sum(t, to) {
 		t.Errorf("%v, %v", got, err)
 	}
 	_, from = filled(t)
-	to = at(small{storagetest.Memory(t)})
+	to = at(small{storagetest.Steady(t)})
 	if got, err := run(t, from, to); err != nil || got != sum(t, from) || got != sum(t, to) {
 		t.Errorf("few rows: %v, %v", got, err)
 	}

@@ -5,13 +5,17 @@ package caddymodule
 import (
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // A binary with this file in it ends itself by SIGKILL at a named step of a
 // refresh (vault.Step…, grant.Step…), for integration/crash: when the folder
 // that the environment variable names holds a file of the step's name. The file
-// is removed first, so that one file is one kill.
+// is removed first, so that one file is one kill. A file "clock" in it holds by
+// how much the program's clock is off, as a Go duration.
 func init() {
 	dir := os.Getenv("NIGHTLATCH_FAULTS")
 	if dir == "" {
@@ -23,9 +27,24 @@ func init() {
 			select {} // nothing more is done until the signal arrives
 		}
 	}
+	faults.now = shifted(filepath.Join(dir, "clock"))
 	faults.realm = at
 	faults.vault.At = func(step string) error {
 		at(step)
 		return nil
+	}
+}
+
+// shifted is a clock that is off by what a file says, read anew ten times a second.
+func shifted(file string) func() time.Time {
+	var off, read atomic.Int64
+	return func() time.Time {
+		now := time.Now()
+		if last := read.Load(); now.UnixNano()-last > int64(100*time.Millisecond) && read.CompareAndSwap(last, now.UnixNano()) {
+			raw, _ := os.ReadFile(file) // there is none: not off
+			d, _ := time.ParseDuration(strings.TrimSpace(string(raw)))
+			off.Store(int64(d))
+		}
+		return now.Add(time.Duration(off.Load()))
 	}
 }

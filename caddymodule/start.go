@@ -98,7 +98,7 @@ func (a *App) wire(ctx context.Context) error {
 		p, err := provider.New(provider.Config{
 			Store: a.lease.store, Sealer: a.lease.keyset, Realm: name, URL: r.url,
 			Logger: a.log.With("realm", name), Events: &sink{app: a, lease: a.lease, realm: name},
-			RefreshAt: faults.realm,
+			RefreshAt: faults.realm, Now: faults.now,
 		})
 		if err != nil {
 			return fmt.Errorf("realm %s: %w", name, err)
@@ -119,7 +119,7 @@ func (a *App) wire(ctx context.Context) error {
 func (a *App) wireJobs() error {
 	c := jobs.Config{
 		Vault: a.lease.vault, SecretKey: a.lease.keyset.Derive("job secrets"),
-		Logger: a.log, Events: a.emit,
+		Logger: a.log, Events: a.emit, Now: faults.now,
 	}
 	for _, s := range a.sites {
 		c.Sites = append(c.Sites, jobs.Site{

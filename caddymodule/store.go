@@ -173,7 +173,7 @@ func openNode(e engine, key string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{store: storage.New(storage.Config{Backend: backend, Logger: log}), keyset: keyset, log: log}
+	n := &node{store: storage.New(storage.Config{Backend: backend, Logger: log, Now: faults.now}), keyset: keyset, log: log}
 	if err := n.begin(e); err != nil {
 		return nil, errors.Join(err, n.store.Close())
 	}
@@ -202,7 +202,9 @@ func (n *node) begin(e engine) error {
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
 	var err error
-	n.vault, err = vault.New(vault.Config{Store: n.store, Sealer: n.keyset, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault})
+	n.vault, err = vault.New(vault.Config{
+		Store: n.store, Sealer: n.keyset, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault, Now: faults.now,
+	})
 	if err != nil {
 		return err
 	}
@@ -227,6 +229,7 @@ func (n *node) Destruct() error {
 var faults struct {
 	vault vault.Hooks
 	realm func(step string)
+	now   func() time.Time // nil: the time
 }
 
 // lease keeps a node open: one for a configuration, shared by its requests, so

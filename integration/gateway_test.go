@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,9 +29,12 @@ type gateway struct {
 	Dir   string
 	ports map[string]string // port in the Caddyfile → port used
 	admin string            // unix socket of Caddy's admin endpoint
-	cmd   *exec.Cmd
-	done  chan struct{}
-	out   *output
+
+	program string   // what is run; default: binary
+	more    []string // of its environment
+	cmd     *exec.Cmd
+	done    chan struct{}
+	out     *output
 }
 
 // output collects what a process prints.
@@ -146,8 +150,8 @@ func (g *gateway) Start() {
 // of the Caddyfile.
 func (g *gateway) StartSites(ports ...string) {
 	g.t.Helper()
-	g.cmd = exec.Command(binary, "run", "--config", "Caddyfile")
-	g.cmd.Dir, g.cmd.Env = g.Dir, g.env()
+	g.cmd = exec.Command(cmp.Or(g.program, binary), "run", "--config", "Caddyfile")
+	g.cmd.Dir, g.cmd.Env = g.Dir, g.env(g.more...)
 	g.cmd.Stdout, g.cmd.Stderr = g.out, g.out
 	if err := g.cmd.Start(); err != nil {
 		g.t.Fatal(err)

@@ -24,8 +24,9 @@ const (
 	// breakAfter so many transient failures in a row, of whatever grants, it opens,
 	// but not for a restart, which is over within breakPatience.
 	breakAfter, breakPatience = 5, 3 * time.Second
-	// breakFirst and breakLast bound how long it stays open.
-	breakFirst, breakLast = time.Second, 5 * time.Minute
+	// breakFirst and breakLast bound how long it stays open while the provider is
+	// away; breakOperator where somebody has to act.
+	breakFirst, breakLast, breakOperator = time.Second, 30 * time.Second, 5 * time.Minute
 )
 
 // refusing are the codes that are about our client, whichever the grant.
@@ -65,10 +66,12 @@ func (b *breaker) report(failed *Error, now time.Time) (opened, closed bool) {
 		return false, false
 	}
 	pause := min(breakFirst<<min(b.tries, 9), breakLast)
-	b.tries++
-	if failed.later || failed.Class == ClassOperator {
-		pause = max(pause, min(failed.RetryAfter, breakLast))
+	if failed.Class == ClassOperator {
+		pause = min(failed.RetryAfter<<min(b.tries, 9), breakOperator)
+	} else if failed.later {
+		pause = max(pause, min(failed.RetryAfter, breakOperator))
 	}
+	b.tries++
 	b.until = now.Add(pause)
 	b.cause = Error{Class: failed.Class, Code: failed.Code, cause: errors.New("the provider's breaker is open")}
 	return !was, false

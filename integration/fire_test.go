@@ -458,7 +458,9 @@ func (b *battle) settled(user string) told {
 func (b *battle) works(fault string) {
 	b.t.Helper()
 	began := time.Now()
-	defer func() { b.t.Logf("%s: everybody works again after %v", fault, time.Since(began).Round(time.Millisecond)) }()
+	defer func() {
+		b.t.Logf("%s: everybody works again after %v", fault, time.Since(began).Round(time.Millisecond))
+	}()
 	for _, user := range fighters {
 		for range 2 {
 			if a := b.settled(user); a.status != http.StatusOK {

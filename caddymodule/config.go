@@ -105,6 +105,14 @@ type Client struct {
 	DirectAccessGrants     *bool    `json:"direct_access_grants,omitempty"`
 	DeviceGrant            *bool    `json:"device_grant,omitempty"` // for devices without a browser
 	ConsentRequired        *bool    `json:"consent_required,omitempty"`
+	UseRefreshTokens       *bool    `json:"use_refresh_tokens,omitempty"` // default on; off: access tokens alone, and no offline access
+	// Whether it may exchange access tokens that are meant for it (RFC 8693). Default off.
+	TokenExchange *bool `json:"token_exchange,omitempty"`
+	// Also for a refresh token within the same login. Default off.
+	TokenExchangeRefresh *bool `json:"token_exchange_refresh,omitempty"`
+	// Clients and resources that it may ask for besides itself and what the
+	// exchanged token is for.
+	TokenExchangeAudiences []string `json:"token_exchange_audiences,omitempty"`
 	RequirePKCE            *bool    `json:"require_pkce,omitempty"` // default on; a public client cannot switch it off
 	// Whether every role of the user is in the client's scope. Default on.
 	FullScope        *bool    `json:"full_scope,omitempty"`

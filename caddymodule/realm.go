@@ -147,8 +147,14 @@ func (c *Client) declare(id string) (provider.DeclaredClient, error) {
 		Declared: switchedOff(map[string]*bool{
 			"service_account": c.ServiceAccount, "direct_access_grants": c.DirectAccessGrants,
 			"device_grant": c.DeviceGrant, "consent_required": c.ConsentRequired,
+			"token_exchange": c.TokenExchange, "token_exchange_refresh": c.TokenExchangeRefresh,
 		}),
+		TokenExchange: isOn(c.TokenExchange), TokenExchangeRefresh: isOn(c.TokenExchangeRefresh), TokenExchangeAudiences: c.TokenExchangeAudiences,
+		NoRefreshTokens: c.UseRefreshTokens != nil && !*c.UseRefreshTokens,
 	}}
+	if isOn(c.UseRefreshTokens) {
+		d.Declared = append(d.Declared, "no_refresh_tokens")
+	}
 	if c.RequirePKCE == nil && !c.Public {
 		d.Unset = append(d.Unset, "require_pkce")
 	}

@@ -626,18 +626,27 @@ func TestBadInput27_Device(t *testing.T) {
 	})
 }
 
-// Token exchange is not there.
+// Without the permission there is no exchange, and with it none for more than the
+// subject token holds.
 func TestBadInput28_TokenExchange(t *testing.T) {
 	w := strangers(t)
-	const exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
 	mine := w.password("reports", "alice", "openid").ok().access()
-	answers(t, w.wire, []exact{{
-		"an exchange", "POST token\n" + basicReports + "\n\n" + form(url.Values{
-			"grant_type": {exchange}, "subject_token": {mine}, "subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
-		}), "400 unsupported_grant_type: grant_type " + exchange + " is not supported",
-	}})
+	ask := func(more ...string) string {
+		q := url.Values{"grant_type": {grantExchange}, "subject_token": {mine}, "subject_token_type": {typeAccess}}
+		for i := 0; i < len(more); i += 2 {
+			q.Set(more[i], more[i+1])
+		}
+		return "POST token\n" + basicReports + "\n\n" + form(q)
+	}
+	answers(t, w.wire, []exact{{"without the permission", ask(), "400 unauthorized_client: client may not exchange tokens"}})
+	w.editClient("reports", func(c *client.Client) { c.TokenExchange = true })
+	answers(t, w.wire, []exact{
+		{"a wider scope", ask("scope", "openid phone"), "400 invalid_scope: scope phone is not in subject_token"},
+		{"a wider audience", ask("audience", "other"), "400 invalid_target: audience is not available to this client: other"},
+		{"a wider resource", ask("resource", "https://elsewhere.test/"), "400 invalid_target: audience is not available to this client: https://elsewhere.test/"},
+	})
 	types, _ := w.wire("GET /realms/demo/.well-known/openid-configuration").ok().json["grant_types_supported"].([]any)
-	if slices.Contains(types, any(exchange)) || len(types) == 0 {
+	if !slices.Contains(types, any(grantExchange)) {
 		t.Errorf("discovery names %v", types)
 	}
 }

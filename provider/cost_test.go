@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/storagetest"
@@ -177,6 +178,11 @@ func TestCostOfARequest(t *testing.T) {
 			w.browser().letIn("alice", d, "accept")
 			w.advance(time.Minute)
 			return form("grant_type", deviceGrant, "device_code", d.text("device_code"))
+		}, "", 200},
+		{"token exchange", func(w *world) url.Values {
+			w.editClient("reports", func(c *client.Client) { c.TokenExchange = true })
+			return form("grant_type", grantExchange, "subject_token_type", typeAccess,
+				"subject_token", w.password("reports", "alice", "openid").ok().access())
 		}, "", 200},
 		{"client_credentials", func(w *world) url.Values {
 			w.post("token", "reports", "grant_type", "client_credentials").ok() // makes the service account

@@ -36,7 +36,16 @@ type Client struct {
 	DirectAccessGrants bool `json:"direct_access_grants,omitempty"`
 	ServiceAccount     bool `json:"service_account,omitempty"`
 	DeviceGrant        bool `json:"device_grant,omitempty"` // RFC 8628
-	ConsentRequired    bool `json:"consent_required,omitempty"`
+	// TokenExchange lets it exchange access tokens of this realm that are meant
+	// for it (RFC 8693), TokenExchangeRefresh also for a refresh token in the same
+	// login. TokenExchangeAudiences are the clients and resources that it may ask
+	// for besides itself and what the exchanged token is for.
+	TokenExchange          bool     `json:"token_exchange,omitempty"`
+	TokenExchangeRefresh   bool     `json:"token_exchange_refresh,omitempty"`
+	TokenExchangeAudiences []string `json:"token_exchange_audiences,omitempty"`
+	// NoRefreshTokens: it gets access tokens alone, and no offline access.
+	NoRefreshTokens bool `json:"no_refresh_tokens,omitempty"`
+	ConsentRequired bool `json:"consent_required,omitempty"`
 	// ConsentOffline asks consent for offline_access although ConsentRequired
 	// is off. On for every client that the adapter made: no link and no SSO
 	// makes a grant unseen.

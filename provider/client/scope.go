@@ -172,6 +172,9 @@ func assigned(c *Client, scopes map[string]*Scope, name string) bool {
 // judge finds the roles that are in the client's scope and holds offline
 // access against them.
 func judge(c *Client, scopes map[string]*Scope, userRoles []string, granted oidc.Scopes) (Granted, error) {
+	if c.NoRefreshTokens { // no refresh token, no offline access: the answer's scope says so
+		granted = granted.Without(oidc.ScopeOfflineAccess)
+	}
 	g := Granted{Scopes: granted}
 	for _, role := range userRoles {
 		if inScope(c, scopes, granted, role) {

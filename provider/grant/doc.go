@@ -1,6 +1,6 @@
 // Package grant is the token endpoint (RFC 6749 §3.2): one pipeline (accept,
 // authenticate, one file per grant type, mint, answer) for authorization_code,
-// refresh_token, password and client_credentials.
+// refresh_token, password, client_credentials, device codes and token exchange.
 //
 // It owns the transactions in which grants begin and rotate, the answer's
 // members and the events of token requests. It does not own the rotation and the
@@ -28,6 +28,7 @@
 //	password, offline            2     1       1      14     2      18    2
 //	device_code, waiting         1     1       1      4      0      1     0
 //	device_code, let in          1     1       1      13     2      19    2
+//	token exchange               2     0       0      11     1      0     1
 //	client_credentials           2     0       0      6      2      0     1
 //	client_credentials, offline  1     1       1      11     3      18    2
 //

@@ -21,18 +21,19 @@ import (
 	"github.com/nightlatch/nightlatch/storage"
 )
 
-// Grant types (RFC 6749 §4, §6; RFC 8628 §3.4).
+// Grant types (RFC 6749 §4, §6; RFC 8628 §3.4; RFC 8693 §2.1).
 const (
 	AuthorizationCode = "authorization_code"
 	RefreshToken      = "refresh_token"
 	Password          = "password"
 	ClientCredentials = "client_credentials"
 	DeviceCode        = "urn:ietf:params:oauth:grant-type:device_code"
+	TokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
 )
 
 // Types lists what the endpoint grants, for the discovery document.
 func Types() []string {
-	return []string{AuthorizationCode, RefreshToken, Password, ClientCredentials, DeviceCode}
+	return []string{AuthorizationCode, RefreshToken, Password, ClientCredentials, DeviceCode, TokenExchange}
 }
 
 // Handler serves the token endpoint. Every field is needed but At.
@@ -94,6 +95,7 @@ var grants = map[string]struct {
 	Password:          {(*Handler).password, event.Login, event.LoginError},
 	ClientCredentials: {(*Handler).clientCredentials, event.ClientLogin, event.ClientLoginError},
 	DeviceCode:        {(*Handler).deviceCode, event.DeviceToToken, event.DeviceToTokenError},
+	TokenExchange:     {(*Handler).tokenExchange, event.TokenExchange, event.TokenExchangeError},
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

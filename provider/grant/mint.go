@@ -26,6 +26,11 @@ type issue struct {
 	presented *token.Refresh // with which it was asked for
 	evicted   []session.ClientSession
 	told      bool // in the transaction that wrote it
+
+	// Of a token exchange: the type of the issued token (RFC 8693 §2.2.1), and the
+	// end of the session that is somebody else's; zero: none.
+	exchanged string
+	end       time.Time
 }
 
 // begin writes the new session in st.Session, whose ID, resource, address and
@@ -44,7 +49,7 @@ func (h *Handler) begin(tx storage.Tx, req *request, st *standing.Standing, gran
 		return nil, err
 	}
 	return &issue{
-		standing: st, granted: granted, audience: cs.Resource, refresh: true, started: true, evicted: evicted, told: true,
+		standing: st, granted: granted, audience: cs.Resource, refresh: !st.Client.NoRefreshTokens, started: true, evicted: evicted, told: true,
 	}, nil
 }
 
@@ -61,6 +66,7 @@ type answer struct {
 	NotBeforePolicy      int64  `json:"not-before-policy"`
 	SessionState         string `json:"session_state,omitempty"`
 	Scope                string `json:"scope"`
+	IssuedTokenType      string `json:"issued_token_type,omitempty"` // RFC 8693 §2.2.1
 }
 
 // mint signs the tokens, after everything is on disk.
@@ -69,7 +75,12 @@ func (h *Handler) mint(req *request, out *issue) (*answer, error) {
 	policy := st.Policy()
 	visible := client.Visible(st.Scopes, out.granted.Scopes).String()
 	expires := req.now.Add(policy.AccessLifespan)
-	if st.Session != nil {
+	switch {
+	case out.exchanged != "" && !out.started:
+		if !out.end.IsZero() && out.end.Before(expires) {
+			expires = out.end
+		}
+	case st.Session != nil:
 		expires = policy.AccessExpiry(st.Session, st.UserSession, req.now)
 	}
 	alg := st.Client.SigningAlgorithm
@@ -99,14 +110,19 @@ func (h *Handler) mint(req *request, out *issue) (*answer, error) {
 	}
 	body := &answer{
 		AccessToken: raw, ExpiresIn: seconds(expires.Sub(req.now)), TokenType: "Bearer", Scope: visible,
-		SessionState: access.Session, NotBeforePolicy: policy.NotBefore / 1000,
+		SessionState: access.Session, NotBeforePolicy: policy.NotBefore / 1000, IssuedTokenType: out.exchanged,
 	}
 	if st.Session == nil {
 		return body, nil
 	}
 
-	// O05: whenever openid was granted, also if this refresh asked for less.
-	if oidc.Scopes(st.Session.Scopes).Has(oidc.ScopeOpenID) {
+	// O05: whenever openid was granted, also if this refresh asked for less. An
+	// exchange is for whoever asks for it.
+	openID := oidc.Scopes(st.Session.Scopes).Has(oidc.ScopeOpenID)
+	if out.exchanged != "" {
+		openID = req.scopes.Has(oidc.ScopeOpenID) && out.granted.Scopes.Has(oidc.ScopeOpenID)
+	}
+	if openID {
 		atHash, err := token.AtHash(alg, raw)
 		if err != nil {
 			return nil, oidc.Errorf(oidc.CodeServerError, "").WithCause(err)

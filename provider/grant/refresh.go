@@ -79,7 +79,7 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 			}
 		}
 		out = &issue{
-			standing: st, granted: granted, audience: audience, refresh: true, forward: d.Forward, presented: &presented, told: d.Write,
+			standing: st, granted: granted, audience: audience, refresh: !st.Client.NoRefreshTokens, forward: d.Forward, presented: &presented, told: d.Write,
 		}
 		if d.Write {
 			tell(req.told(out)...)

@@ -54,3 +54,8 @@ func (s Scopes) Missing(other Scopes) Scopes {
 func (s Scopes) With(other ...string) Scopes {
 	return append(slices.Clone(s), s.Missing(other)...)
 }
+
+// Without returns the scopes but one.
+func (s Scopes) Without(scope string) Scopes {
+	return slices.DeleteFunc(slices.Clone(s), func(have string) bool { return have == scope })
+}

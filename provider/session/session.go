@@ -36,6 +36,9 @@ type ClientSession struct {
 	Client      string `json:"client"`                 // client.Client.ID
 	UserSession string `json:"user_session,omitempty"` // sid; "" for direct and service account grants
 	GrantType   string `json:"grant_type"`
+	// ExchangedFrom is the client session whose token was exchanged for this one
+	// (RFC 8693), which ends with it.
+	ExchangedFrom string `json:"exchanged_from,omitempty"`
 
 	Scopes               []string          `json:"scopes"` // all that was granted
 	Resource             []string          `json:"resource,omitempty"`

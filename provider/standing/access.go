@@ -45,7 +45,30 @@ func Access(tx storage.Tx, realmName string, a token.Access, now time.Time) (*St
 	if err != nil {
 		return nil, err
 	}
-	return st, st.Judge(a.IssuedAt, now)
+	if err := st.Judge(a.IssuedAt, now); err != nil {
+		return st, err
+	}
+	return st, st.pass(tx, realmName, a)
+}
+
+// pass hands what stands behind a token that came of an exchange on to the
+// client that has it.
+func (st *Standing) pass(tx storage.Tx, realmName string, a token.Access) error {
+	if a.ClientID == st.Client.ClientID {
+		return nil
+	}
+	c, err := optional(client.ByName(tx, realmName, a.ClientID))
+	if err != nil {
+		return fmt.Errorf("reading client: %w", err)
+	}
+	switch {
+	case c == nil || !c.Enabled:
+		return refuse("", "client is disabled or no longer exists")
+	case a.IssuedAt.UnixMilli() < c.NotBefore:
+		return refuse(session.IssuedBefore, "issued before the not-before of its client")
+	}
+	st.Client, st.Exchanged = c, true
+	return nil
 }
 
 func behind(tx storage.Tx, realmName string, a token.Access) (*Standing, error) {

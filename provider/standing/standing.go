@@ -25,6 +25,10 @@ type Standing struct {
 	// UserSession of an online session; nil if it has ended.
 	UserSession *session.UserSession
 
+	// Exchanged: the token that is judged came of an exchange (RFC 8693). Client is
+	// who has it, Session that of the token which was exchanged.
+	Exchanged bool
+
 	Scopes map[string]*client.Scope // the realm's, by name
 	Roles  []string                 // effective roles of the user
 }
@@ -35,6 +39,15 @@ func Read(tx storage.Tx, realmName, id string) (*Standing, error) {
 	cs, us, err := session.Find(tx, realmName, id)
 	if err != nil {
 		return nil, fmt.Errorf("reading client session: %w", err)
+	}
+	if cs.ExchangedFrom != "" && cs.Status == session.Working {
+		from, err := optional(session.ClientSessions.Get(tx, realmName, cs.ExchangedFrom))
+		if err != nil {
+			return nil, fmt.Errorf("reading exchanged session: %w", err)
+		}
+		if from == nil || from.Status != session.Working {
+			cs.Status = session.Revoked // it ends with the one that it came of
+		}
 	}
 	c, err := optional(client.Clients.Shared(tx, realmName, cs.Client))
 	if err != nil {
@@ -124,13 +137,27 @@ func (st *Standing) Judge(issued, now time.Time) error {
 // clients and stay in any case. Errors are those of client.Narrow. Without a
 // session the request stands for what was granted.
 func (st *Standing) Narrow(requested oidc.Scopes) (client.Granted, error) {
-	if st.Session == nil {
+	switch {
+	case st.Session == nil:
 		return client.Evaluate(st.Client, st.Scopes, st.Roles, requested)
+	case st.Exchanged:
+		return client.Narrow(st.Client, st.Scopes, st.Roles, requested.With(Hidden(st.Client, st.Scopes)...), nil)
 	}
 	if len(requested) > 0 {
 		requested = requested.With(st.hidden()...)
 	}
 	return client.Narrow(st.Client, st.Scopes, st.Roles, st.Session.Scopes, requested)
+}
+
+// Hidden are the default scopes of a client that no scope claim shows.
+func Hidden(c *client.Client, scopes map[string]*client.Scope) oidc.Scopes {
+	var out oidc.Scopes
+	for _, name := range c.DefaultScopes {
+		if s := scopes[name]; s != nil && !s.InToken {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // hidden are the granted default scopes that no scope claim shows.

@@ -19,9 +19,10 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "rounds in which product and baseline alternate")
 	each := flag.Duration("each", 2*time.Second, "load in one round on one path")
-	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, million, store")
+	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, keepalive, million, store")
 	profiles := flag.String("profiles", "", "folder for a CPU profile of the gateway for each path, taken after the rounds")
 	sessions := flag.Int("sessions", 1_000_000, "offline sessions in the store of the groups million and store")
+	grants := flag.Int("grants", 100_000, "grants in the group keepalive")
 	flag.Parse()
 	if dir := os.Getenv(storeEnv); dir != "" {
 		if err := measureStore(dir, *sessions); err != nil {
@@ -30,13 +31,13 @@ func main() {
 		}
 		return
 	}
-	if err := run(*rounds, *each, *only, *profiles, *sessions); err != nil {
+	if err := run(*rounds, *each, *only, *profiles, *sessions, *grants); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, each time.Duration, only, profiles string, sessions int) error {
+func run(rounds int, each time.Duration, only, profiles string, sessions, grants int) error {
 	dir, err := os.MkdirTemp("", "nightlatch-bench-")
 	if err != nil {
 		return err
@@ -53,11 +54,11 @@ func run(rounds int, each time.Duration, only, profiles string, sessions int) er
 	defer stop()
 	fmt.Printf("%s, %d cores, servers and load on the same cores; %d rounds of %v, median (range)\n\n", runtime.Version(), runtime.NumCPU(), rounds, each)
 
-	b := bench{binary: binary, dir: dir, upstream: upstream, rounds: rounds, each: each, sessions: sessions, profiles: profiles}
+	b := bench{binary: binary, dir: dir, upstream: upstream, rounds: rounds, each: each, sessions: sessions, grants: grants, profiles: profiles}
 	for _, group := range []struct {
 		name string
 		run  func() error
-	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}, {"million", b.million}, {"store", b.store}} {
+	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}, {"keepalive", b.keepalive}, {"million", b.million}, {"store", b.store}} {
 		if strings.Contains(group.name, only) {
 			if err := group.run(); err != nil {
 				return fmt.Errorf("%s: %w", group.name, err)
@@ -71,7 +72,7 @@ type bench struct {
 	binary, dir, upstream string
 	rounds                int
 	each                  time.Duration
-	sessions              int
+	sessions, grants      int
 	profiles              string // folder; "": none
 	n                     int
 }

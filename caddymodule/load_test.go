@@ -146,7 +146,7 @@ const someHash = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$Nn0fjnFJ
 // them.
 func TestExamplesLoad(t *testing.T) {
 	t.Setenv("ALICE_HASH", someHash)
-	for _, name := range []string{"REPORTS_SECRET", "GOOGLE_ID", "GOOGLE_SECRET", "BACKUP_JOB_SECRET"} {
+	for _, name := range []string{"REPORTS_SECRET", "GOOGLE_ID", "GOOGLE_SECRET", "BACKUP_JOB_SECRET", "HOOK_SECRET", "MAIL_PASSWORD"} {
 		t.Setenv(name, "x-"+name)
 	}
 	jwks := filepath.Join(t.TempDir(), "jwks")

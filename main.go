@@ -22,6 +22,7 @@ behalf long after they have gone home.
 	nightlatch reload --config Caddyfile        change a running server, losing nothing
 	nightlatch validate --config Caddyfile      check a file; opens no store
 	nightlatch grants token --user alice        be a job
+	nightlatch store backup <file>              back up; more in docs/operators.md
 
 It is Caddy with more modules: every command and module of Caddy is there.`
 	caddycmd.Main()

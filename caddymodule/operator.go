@@ -44,7 +44,7 @@ var errConfig = errors.New("configuration")
 func operatorExit(err error) int {
 	for code, causes := range map[int][]error{
 		exitUsage:       {errUsage},
-		exitTemporary:   {badger.ErrInUse, storage.ErrFull, storage.ErrClosed, storage.ErrUnknown, storage.ErrConflict},
+		exitTemporary:   {badger.ErrInUse, storage.ErrFull, storage.ErrUnavailable, storage.ErrStuck, storage.ErrClosed, storage.ErrUnknown, storage.ErrConflict},
 		exitCredentials: {errConfig, seal.ErrForeignKey, seal.ErrBadKey},
 	} {
 		for _, cause := range causes {
@@ -229,15 +229,17 @@ func (b *BadgerStore) check(source bool) error {
 	return nil
 }
 
-// progress tells on stderr how far a command is, at most once a second.
+// progress tells on stderr how far a command is: at the beginning of a step, and
+// once a second.
 type progress struct {
 	out  io.Writer
+	step string
 	last time.Time
 }
 
 func (p *progress) tell(step string, items int) {
-	if now := time.Now(); now.Sub(p.last) >= time.Second {
-		p.last = now
+	if now := time.Now(); step != p.step || now.Sub(p.last) >= time.Second {
+		p.step, p.last = step, now
 		fmt.Fprintf(p.out, "%s: %d items\n", step, items)
 	}
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,6 +45,30 @@ func (l Lease) Release() Lease {
 var ErrHeld = errors.New("another node has the lease")
 
 func leaseKey(name string) []byte { return Key("lease", name) }
+
+// IsLease tells whether an item is a lease: of this place and hour, no part of
+// what a store keeps.
+func IsLease(key []byte) bool { return bytes.HasPrefix(key, Key("lease")) }
+
+// Vacant tells whether a store holds nothing but leases.
+func Vacant(tx Tx) (bool, error) {
+	const page = 16
+	for after := []byte(nil); ; {
+		items, err := tx.Scan(nil, after, page)
+		if err != nil {
+			return false, err
+		}
+		for _, it := range items {
+			if !IsLease(it.Key) {
+				return false, nil
+			}
+			after = it.Key
+		}
+		if len(items) < page {
+			return true, nil
+		}
+	}
+}
 
 // Hold takes or prolongs the lease of a piece of work that only one node does,
 // such as keeping grants alive. ErrHeld: another node has it. A holder that calls

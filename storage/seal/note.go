@@ -113,11 +113,11 @@ func readNote(tx storage.Tx, k *Keyset) (note, error) {
 	if !errors.Is(err, storage.ErrNotFound) {
 		return note{}, err
 	}
-	items, err := tx.Scan(nil, nil, 1)
+	vacant, err := storage.Vacant(tx)
 	switch {
 	case err != nil:
 		return note{}, err
-	case len(items) > 0:
+	case !vacant:
 		return note{Fingerprint: "none"}, nil
 	}
 	return note{Fingerprint: k.Fingerprint()}, nil
@@ -126,9 +126,8 @@ func readNote(tx storage.Tx, k *Keyset) (note, error) {
 // Empty tells whether nothing was ever stored, so that a new key may be made.
 func Empty(ctx context.Context, s *storage.Store) (bool, error) {
 	empty := false
-	err := s.View(ctx, func(tx storage.Tx) error {
-		items, err := tx.Scan(nil, nil, 1)
-		empty = len(items) == 0
+	err := s.View(ctx, func(tx storage.Tx) (err error) {
+		empty, err = storage.Vacant(tx)
 		return err
 	})
 	return empty, err

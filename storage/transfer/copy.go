@@ -95,11 +95,11 @@ func (c Config) begin(ctx context.Context) (after []byte, err error) {
 			after = bytes.Clone(m.After)
 			return nil
 		}
-		items, err := tx.Scan(nil, nil, 1)
+		vacant, err := storage.Vacant(tx)
 		if err != nil {
 			return err
 		}
-		if len(items) > 0 {
+		if !vacant {
 			return ErrNotEmpty
 		}
 		return mark{What: c.What}.put(tx)
@@ -160,7 +160,7 @@ func (c Config) write(ctx context.Context, after []byte, batch []storage.Item) e
 				return err
 			}
 			for _, it := range items {
-				if bytes.Compare(it.Key, last) <= 0 && !isMark(it.Key) {
+				if bytes.Compare(it.Key, last) <= 0 && !stays(it.Key) {
 					have[string(it.Key)] = it
 				}
 			}
@@ -195,28 +195,32 @@ func (c Config) write(ctx context.Context, after []byte, batch []storage.Item) e
 
 // truncate deletes what the target has behind the last key of the source.
 func (c Config) truncate(ctx context.Context, last []byte) error {
-	for more := true; more; {
+	for after := last; ; {
+		var end []byte
 		err := c.To.Converge(ctx, func(tx storage.Tx) error {
-			items, err := tx.Scan(nil, last, batchItems)
+			end = nil
+			items, err := tx.Scan(nil, after, batchItems)
 			if err != nil {
 				return err
 			}
-			more = len(items) == batchItems
 			for _, it := range items {
-				if isMark(it.Key) {
+				if stays(it.Key) {
 					continue
 				}
 				if err := tx.Delete(it.Key); err != nil {
 					return err
 				}
 			}
+			if len(items) == batchItems {
+				end = bytes.Clone(items[len(items)-1].Key)
+			}
 			return nil
 		})
-		if err != nil {
+		if err != nil || end == nil {
 			return err
 		}
+		after = end
 	}
-	return nil
 }
 
 // verify reads both; if they differ, the next copy begins at the beginning.

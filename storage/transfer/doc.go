@@ -8,5 +8,5 @@
 // is the storage key, which stays), nor how a store is opened. Called by the
 // gateway's operator commands; the gateway asks Whole before it uses a store.
 //
-// Expired items are not moved.
+// Expired items and leases are not moved.
 package transfer

@@ -26,7 +26,9 @@ var (
 // far. It goes when all is there and verified.
 var markKey = storage.Key("store", "unfinished")
 
-func isMark(key []byte) bool { return bytes.Equal(key, markKey) }
+// stays tells whether an item is of its place: it is not moved, and left alone
+// where it is.
+func stays(key []byte) bool { return bytes.Equal(key, markKey) || storage.IsLease(key) }
 
 type mark struct {
 	// What is under way, as an operator knows it: "copy of badger ./a".

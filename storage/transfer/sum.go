@@ -43,10 +43,10 @@ func SumOf(ctx context.Context, from Source, progress func(items int)) (Sum, err
 // tellEvery is how many items pass between two words about progress.
 const tellEvery = 1000
 
-// each is a source without the mark.
+// each is a source without what stays.
 func each(ctx context.Context, from Source, after []byte, fn func(storage.Item) error) error {
 	return from.Each(ctx, after, func(it storage.Item) error {
-		if isMark(it.Key) {
+		if stays(it.Key) {
 			return nil
 		}
 		return fn(it)

@@ -84,6 +84,11 @@ func run(t testing.TB, from transfer.Source, to *storage.Store) (transfer.Sum, e
 func TestCopy(t *testing.T) {
 	_, from := filled(t)
 	to := at(storagetest.Steady(t))
+	for _, s := range []*storage.Store{from, to} { // a lease is of its place
+		if _, err := s.Hold(t.Context(), "walk", fmt.Sprintf("%p", s), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
 	steps := map[string]int{}
 	got, err := transfer.Copy(t.Context(), transfer.Config{From: from, To: to, What: "copy of a", Progress: func(step string, items int) {
 		if items <= steps[step] {
@@ -102,6 +107,12 @@ func TestCopy(t *testing.T) {
 	}
 	if err := transfer.Whole(t.Context(), to); err != nil {
 		t.Error(err)
+	}
+	if _, err := to.Hold(t.Context(), "walk", "another", time.Minute); !errors.Is(err, storage.ErrHeld) {
+		t.Errorf("the target's lease: %v", err)
+	}
+	if _, err := to.Hold(t.Context(), "walk", fmt.Sprintf("%p", to), time.Minute); err != nil {
+		t.Errorf("the target's lease: %v", err)
 	}
 	if _, err := run(t, from, to); !errors.Is(err, transfer.ErrNotEmpty) {
 		t.Errorf("once more: %v", err)

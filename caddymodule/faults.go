@@ -3,8 +3,10 @@
 package caddymodule
 
 import (
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -15,7 +17,8 @@ import (
 // refresh (vault.Step…, grant.Step…), for integration/crash: when the folder
 // that the environment variable names holds a file of the step's name. The file
 // is removed first, so that one file is one kill. A file "clock" in it holds by
-// how much the program's clock is off, as a Go duration.
+// how much the program's clock is off, as a Go duration; a file "free" how many
+// bytes the disk of the store has left.
 func init() {
 	dir := os.Getenv("NIGHTLATCH_FAULTS")
 	if dir == "" {
@@ -28,6 +31,13 @@ func init() {
 		}
 	}
 	faults.now = shifted(filepath.Join(dir, "clock"))
+	faults.free = func() (int64, error) {
+		raw, err := os.ReadFile(filepath.Join(dir, "free"))
+		if err != nil {
+			return math.MaxInt64, nil // it is not full
+		}
+		return strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64)
+	}
 	faults.realm = at
 	faults.vault.At = func(step string) error {
 		at(step)

@@ -100,7 +100,7 @@ const inUseFor = 5 * time.Second
 func (b *BadgerStore) open(log *slog.Logger) (storage.Backend, error) {
 	deadline := time.Now().Add(inUseFor)
 	for told := false; ; told = true {
-		db, err := badger.Open(badger.Options{Dir: b.Dir, Logger: log})
+		db, err := badger.Open(badger.Options{Dir: b.Dir, Logger: log, Free: faults.free})
 		switch {
 		case err == nil:
 			return db, nil
@@ -230,6 +230,7 @@ var faults struct {
 	vault vault.Hooks
 	realm func(step string)
 	now   func() time.Time // nil: the time
+	free  func() (int64, error)
 }
 
 // lease keeps a node open: one for a configuration, shared by its requests, so

@@ -4,10 +4,11 @@
 // One process is a realm with single use on, one is a gateway whose vault uses
 // that realm as a foreign provider. All that the gateway says to the realm
 // passes a proxy in this process, which loses, cuts, delays, repeats or replaces
-// answers of the token endpoint and ends either process with SIGKILL between a
-// request and its answer. At the steps of a refresh that no request marks, the
-// processes end themselves: they are built with the tag faults. Now and then an
-// old copy of a store is put back. Jobs ask for tokens all the while.
+// answers of the token endpoint, ends either process with SIGKILL between a
+// request and its answer or restarts it in order, and fills the disk of either.
+// At the steps of a refresh that no request marks, the processes end themselves:
+// they are built with the tag faults. Some kills fall at random instants. Now and
+// then an old copy of a store is put back. Jobs ask for tokens all the while.
 //
 // What counts as a failure: a grant that no longer gives tokens, an
 // invalid_grant for the vault, a revocation that nobody asked for, a commit that

@@ -56,6 +56,18 @@ var faults = []*fault{
 	{step: "request at the realm", name: "both killed", share: 1, inject: func(x *exchange) {
 		x.deliverDuring(func() { soon(); x.kill(x.p.realm); x.kill(x.p.gateway) })
 	}},
+	{step: "request at the realm", name: "realm restarted in order", share: 1, inject: func(x *exchange) {
+		x.pass(x.deliverDuring(func() { soon(); x.restart(x.p.realm) }))
+	}},
+	{step: "request at the realm", name: "realm's disk full when it would commit", share: 1, inject: func(x *exchange) {
+		x.full(x.p.realm)
+		x.pass(x.deliver())
+	}},
+	{step: "request at the realm", name: "realm's disk full, and it is killed", share: 1, inject: func(x *exchange) {
+		x.full(x.p.realm)
+		x.deliverDuring(func() { soon(); x.kill(x.p.realm) })
+		x.hangUp()
+	}},
 	{step: "answer on its way", name: "lost after the realm's commit", share: 2, inject: func(x *exchange) {
 		x.deliver()
 		x.hangUp()
@@ -79,8 +91,26 @@ var faults = []*fault{
 		x.deliver()
 		x.kill(x.p.gateway)
 	}},
+	{step: "answer on its way", name: "gateway restarted in order", share: 1, inject: func(x *exchange) {
+		ans := x.deliver()
+		x.restart(x.p.gateway)
+		soon()
+		x.pass(ans)
+	}},
 	{step: "answer at the gateway", name: "gateway killed before, during or after its write", share: 1, inject: func(x *exchange) {
 		x.pass(x.deliver())
+		soon()
+		x.kill(x.p.gateway)
+	}},
+	{step: "answer at the gateway", name: "gateway's disk full when it would write", share: 1, inject: func(x *exchange) {
+		ans := x.deliver()
+		x.full(x.p.gateway)
+		x.pass(ans)
+	}},
+	{step: "answer at the gateway", name: "gateway's disk full, and it is killed", share: 1, inject: func(x *exchange) {
+		ans := x.deliver()
+		x.full(x.p.gateway)
+		x.pass(ans)
 		soon()
 		x.kill(x.p.gateway)
 	}},
@@ -90,8 +120,14 @@ var faults = []*fault{
 	{step: "gateway, inside of a refresh", name: "killed with the intent on disk, before anything is sent", share: 1, process: gatewayName, hook: vault.StepIntent},
 	{step: "gateway, inside of a refresh", name: "killed with the answer read, before anything is written", share: 1, process: gatewayName, hook: vault.StepAnswered},
 	{step: "gateway, inside of a refresh", name: "killed with the token on disk, before it is handed out", share: 1, process: gatewayName, hook: vault.StepCommitted},
-	realmRestored, gatewayRestored,
+	realmStruck, gatewayStruck, realmRestored, gatewayRestored,
 }
+
+// Kills at random instants belong to a round, not to an exchange (harness.go).
+var (
+	realmStruck   = &fault{step: "anywhere", name: "realm killed at a random instant"}
+	gatewayStruck = &fault{step: "anywhere", name: "gateway killed at a random instant"}
+)
 
 // Old copies of a store are put back now and then, not dealt (restore.go).
 var (

@@ -23,6 +23,8 @@ const (
 	sacrificed     = 2
 	// restoreEvery so many rounds an old copy of the realm's store comes back.
 	restoreEvery = 15
+	// strikeEvery so many rounds a process is killed at a random instant.
+	strikeEvery = 4
 )
 
 // person is one user with a grant.
@@ -45,7 +47,8 @@ type harness struct {
 	app            string
 	config         string    // of the realm
 	people         []*person // the first ones are sacrificed
-	sacrifices     int
+	n, sacrifices  int       // rounds, and of them
+	told           time.Time
 	once           sync.Once
 }
 
@@ -145,26 +148,12 @@ func (h *harness) login(ctx context.Context, p *person) error {
 // loop makes rounds until enough faults were met or time is over, then looks at
 // every grant once more, after both processes were killed a last time.
 func (h *harness) loop(ctx context.Context) error {
-	until := h.began.Add(h.o.limit)
-	told := time.Now()
-	for n := 1; h.tally.injected() < h.o.faults && time.Now().Before(until) && ctx.Err() == nil; n++ {
-		if err := h.round(ctx); err != nil {
-			return err
-		}
-		if n%sacrificeEvery == 0 && ctx.Err() == nil {
-			if err := h.sacrifice(ctx, h.people[h.random.IntN(sacrificed)]); err != nil {
-				return err
-			}
-		}
-		if n%restoreEvery == 0 && ctx.Err() == nil {
-			if err := h.restoreRealm(ctx); err != nil {
-				return err
-			}
-		}
-		if time.Since(told) > 30*time.Second {
-			told = time.Now()
-			fmt.Printf("%v: %d faults\n", time.Since(h.began).Round(time.Second), h.tally.injected())
-		}
+	// The last tenth is met on small disks, which are really full.
+	if err := h.rounds(ctx, h.o.faults*9/10, h.o.limit*9/10); err != nil {
+		return err
+	}
+	if err := h.onSmallDisks(func() error { return h.rounds(ctx, h.o.faults, h.o.limit) }); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -189,6 +178,32 @@ func (h *harness) loop(ctx context.Context) error {
 		return err
 	}
 	return h.restarts()
+}
+
+// rounds makes rounds until so many faults were met in all, or so much time is
+// over since the beginning.
+func (h *harness) rounds(ctx context.Context, faults int, limit time.Duration) error {
+	for h.tally.injected() < faults && time.Since(h.began) < limit && ctx.Err() == nil {
+		h.n++
+		if err := h.round(ctx); err != nil {
+			return err
+		}
+		if h.n%sacrificeEvery == 0 && ctx.Err() == nil {
+			if err := h.sacrifice(ctx, h.people[h.random.IntN(sacrificed)]); err != nil {
+				return err
+			}
+		}
+		if h.n%restoreEvery == 0 && !h.tally.smallDisks && ctx.Err() == nil {
+			if err := h.restoreRealm(ctx); err != nil {
+				return err
+			}
+		}
+		if time.Since(h.told) > 30*time.Second {
+			h.told = time.Now()
+			fmt.Printf("%v: %d faults\n", time.Since(h.began).Round(time.Second), h.tally.injected())
+		}
+	}
+	return ctx.Err()
 }
 
 // round lets faults happen to some people's refreshes while jobs ask for them
@@ -221,6 +236,9 @@ func (h *harness) round(ctx context.Context) error {
 			all.Go(func() { h.ask(ctx, p) })
 		}
 	}
+	if h.random.IntN(strikeEvery) == 0 {
+		all.Go(func() { h.strike(hit[0]) })
+	}
 	all.Wait()
 	for _, p := range hit { // a second fault that the first ask did not meet
 		for h.proxy.waiting(p.sub) && !p.lost && ctx.Err() == nil {
@@ -252,6 +270,18 @@ func (h *harness) round(ctx context.Context) error {
 		h.ask(ctx, p)
 	}
 	return h.restarts()
+}
+
+// strike kills either process at an instant that has nothing to do with what it
+// is doing.
+func (h *harness) strike(p *person) {
+	f, victim := realmStruck, h.realm
+	if rand.N(2) == 0 {
+		f, victim = gatewayStruck, h.gateway
+	}
+	time.Sleep(rand.N(80 * time.Millisecond))
+	h.tally.fired(p.sub, f)
+	h.tally.kill(victim, false, true)
 }
 
 // hook lets a process end itself at a step of somebody's next refresh, most

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +23,7 @@ type process struct {
 	name   string
 	binary string
 	dir    string
+	disk   *disk
 	addr   string // it is up when this listens
 	watch  func(process string, line logLine)
 
@@ -51,11 +54,10 @@ const startWithin = 60 * time.Second
 
 func newProcess(name, binary, dir, addr, caddyfile string, t *tally) (*process, error) {
 	p := &process{name: name, binary: binary, dir: filepath.Join(dir, name), addr: addr, watch: t.watch, died: t.died}
-	for _, d := range []string{p.dir, p.steps()} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return nil, err
-		}
+	if err := os.MkdirAll(p.faults(), 0o700); err != nil {
+		return nil, err
 	}
+	p.disk = &disk{store: filepath.Join(p.dir, "data"), told: filepath.Join(p.faults(), diskFault)}
 	if err := p.configure(caddyfile); err != nil {
 		return nil, err
 	}
@@ -69,14 +71,17 @@ func (p *process) configure(caddyfile string) error {
 	return os.WriteFile(filepath.Join(p.dir, "Caddyfile"), []byte(caddyfile), 0o600)
 }
 
-// steps is the folder in which a file of a step's name is a kill at that step
-// (caddymodule/faults.go).
-func (p *process) steps() string { return filepath.Join(p.dir, "steps") }
+// faults is the folder that says which faults the process suffers
+// (caddymodule/faults.go): a file of a step's name is a kill at that step, one of
+// diskFault's name a full disk.
+func (p *process) faults() string { return filepath.Join(p.dir, "faults") }
+
+const diskFault = "free"
 
 // arm lets the process end itself when it is at a step next. It tells whether it
 // was not armed for that step already.
 func (p *process) arm(step string) (bool, error) {
-	f, err := os.OpenFile(filepath.Join(p.steps(), step), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(p.faults(), step), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return false, nil
 	}
@@ -88,8 +93,8 @@ func (p *process) arm(step string) (bool, error) {
 
 // waiting tells whether a step that the process is armed for was not met yet.
 func (p *process) waiting() bool {
-	left, err := os.ReadDir(p.steps())
-	return err == nil && len(left) > 0
+	left, err := os.ReadDir(p.faults())
+	return err == nil && slices.ContainsFunc(left, func(f os.DirEntry) bool { return !strings.HasPrefix(f.Name(), diskFault) })
 }
 
 // start starts the process and waits until it listens.
@@ -103,7 +108,7 @@ func (p *process) start() error {
 	}
 	p.cmd = exec.Command(p.binary, "run", "--config", "Caddyfile")
 	p.cmd.Dir = p.dir
-	p.cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir, "NIGHTLATCH_FAULTS="+p.steps())
+	p.cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir, "NIGHTLATCH_FAULTS="+p.faults())
 	out := &lines{each: p.line, log: log}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	at := time.Now()
@@ -149,6 +154,20 @@ func (p *process) kill() <-chan error {
 	return back
 }
 
+// restart stops the process in order, as an upgrade does, and starts it again. It
+// returns at once; await waits for it.
+func (p *process) restart() <-chan error {
+	p.mu.Lock()
+	back := make(chan error, 1)
+	p.up = nil
+	go func() {
+		defer p.mu.Unlock()
+		p.end()
+		back <- p.start()
+	}()
+	return back
+}
+
 // revive starts the process again if it has ended by itself.
 func (p *process) revive(cmd *exec.Cmd, why error) {
 	p.mu.Lock()
@@ -168,10 +187,8 @@ func (p *process) whileDown(do func() error) error {
 	defer p.mu.Unlock()
 	p.up = nil
 	p.end()
-	if err := do(); err != nil {
-		return err
-	}
-	return p.start()
+	err := do()
+	return errors.Join(err, p.start())
 }
 
 // end stops the process in order, and kills it if it takes too long.

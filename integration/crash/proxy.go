@@ -275,5 +275,16 @@ func (x *exchange) breakOff(last []byte) {
 	conn.Close()
 }
 
+// restart stops a process in order and lets it come back.
+func (x *exchange) restart(v *process) { x.p.tally.restart(v) }
+
+// full lets a process find its disk full for a while.
+func (x *exchange) full(v *process) {
+	if err := v.disk.fill(); err != nil {
+		x.p.tally.broken("filling the disk of the " + v.name + ": " + err.Error())
+	}
+	time.AfterFunc(200*time.Millisecond+rand.N(600*time.Millisecond), v.disk.clear)
+}
+
 // kill ends a process and lets it come back.
 func (x *exchange) kill(v *process) { x.p.tally.kill(v, !x.passed, x.answered.Load()) }

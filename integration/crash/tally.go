@@ -22,8 +22,11 @@ type tally struct {
 	copies   []request         // to be delivered again, late
 	failures []string          // for the report; holds no token
 
-	kills, open               int // all; between request sent and answer read
-	realmKills, unanswered    int // of the realm; before it had answered
+	kills, open               int  // all; between request sent and answer read
+	realmKills, unanswered    int  // of the realm; before it had answered
+	orderly                   int  // restarts in order
+	smallDisks                bool // some of the full disks were real ones
+	noRoom                    int  // times that a store found its disk full
 	lostGrants, acceptedTwice int
 	refusals                  int             // invalid_grant for the vault
 	revocations               int             // that nobody asked for
@@ -116,15 +119,25 @@ func (t *tally) injected() int {
 	return n
 }
 
-// kill ends a process; open tells that a request had left the gateway and its
-// answer had not reached it, answered that the realm had given one.
-func (t *tally) kill(v *process, open, answered bool) {
-	back := v.kill()
+// restart stops a process in order.
+func (t *tally) restart(v *process) {
+	t.back(v.restart())
+	t.count(&t.orderly)
+}
+
+// back reports a start that fails.
+func (t *tally) back(started <-chan error) {
 	go func() {
-		if err := <-back; err != nil {
+		if err := <-started; err != nil {
 			t.restartFailed <- err
 		}
 	}()
+}
+
+// kill ends a process; open tells that a request had left the gateway and its
+// answer had not reached it, answered that the realm had given one.
+func (t *tally) kill(v *process, open, answered bool) {
+	t.back(v.kill())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.kills++
@@ -208,6 +221,8 @@ func (t *tally) watch(process string, l logLine) {
 	switch {
 	case l.Level == "panic" || l.Level == "fatal":
 		t.fail(&t.unhealthy, l.Sub, process+": "+l.Msg+" "+l.Error)
+	case l.Msg == "the store takes no writes for now":
+		t.noRoom++
 	case l.Event == "refresh_token_forward" && t.behind[l.Sub]:
 		delete(t.behind, l.Sub)
 		t.rolled++
@@ -231,7 +246,12 @@ func (t *tally) print(w io.Writer) bool {
 		}
 		fmt.Fprintf(w, "| %s | %s | %d | %d | %d |\n", f.step, f.name, r.times, r.lost, r.twice)
 	}
-	fmt.Fprintf(w, "\nkills %d, between request sent and answer read %d; of %d kills of the realm %d before it had answered\n", t.kills, t.open, t.realmKills, t.unanswered)
+	fmt.Fprintf(w, "\nkills %d, between request sent and answer read %d; of %d kills of the realm %d before it had answered; restarts in order %d\n", t.kills, t.open, t.realmKills, t.unanswered, t.orderly)
+	fmt.Fprintf(w, "times that a store found its disk full and refused to write %d", t.noRoom)
+	if t.smallDisks {
+		fmt.Fprint(w, "; some of the disks were real ones")
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "tokens handed out to jobs %d; superseded tokens replayed %d, late copies delivered %d\n", t.tokens, t.replays, t.late)
 	fmt.Fprintf(w, "grants lost %d, tokens accepted twice %d\n", t.lostGrants, t.acceptedTwice)
 	fmt.Fprintf(w, "refusals of the vault's tokens %d, revocations nobody asked for %d, answered commits forgotten %d, other failures %d\n",

@@ -29,6 +29,9 @@ type Options struct {
 	InMemory bool
 	// Logger takes the engine's warnings. Defaults to one that discards.
 	Logger *slog.Logger
+	// Free tells how many bytes the disk has left. For fault injection; by
+	// default the system is asked.
+	Free func() (int64, error)
 
 	// What follows is for tests, most of it to see them fail: unsynced answers
 	// before writes are on disk; unchecked lets compactions take effect as the
@@ -118,7 +121,10 @@ func (b *Backend) prepare() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	b.free = func() (int64, error) { return freeOn(dir) }
+	b.free = b.options.Free
+	if b.free == nil {
+		b.free = func() (int64, error) { return freeOn(dir) }
+	}
 	if left, err := b.free(); err != nil || left < roomToOpen {
 		return fmt.Errorf("%d MiB are free on its disk, %d MiB are needed: %w", left>>20, roomToOpen>>20, errors.Join(storage.ErrFull, err))
 	}

@@ -145,8 +145,13 @@ func (b *Backend) commit(first *job) (held *job) {
 		return held
 	}
 
-	if err := b.hasRoom(); err != nil {
+	if err := b.hasRoom(); err != nil && !batch.same() {
 		finish(waiting, fmt.Errorf("committing transaction: %w", err))
+		return held
+	} else if err != nil { // as what is declared anew at each start
+		for _, j := range waiting {
+			j.finish(j.err)
+		}
 		return held
 	}
 	err := batch.flush(txn)

@@ -155,6 +155,19 @@ func (o *overlay) walk(prefix, from string, fn func(string, []byte) bool) error 
 	return err
 }
 
+// same tells whether all that the overlay writes is there already.
+func (o *overlay) same() bool {
+	for key, value := range o.writes {
+		old, err := o.base.get(key)
+		switch {
+		case errors.Is(err, storage.ErrNotFound) && value == nil:
+		case err != nil, value == nil, !bytes.Equal(old, value):
+			return false
+		}
+	}
+	return true
+}
+
 // flush writes the overlay into a Badger transaction.
 func (o *overlay) flush(txn *badger.Txn) error {
 	for key, value := range o.writes {

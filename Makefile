@@ -7,7 +7,7 @@ SHELL := /bin/bash
 RACE := ./storage/... ./provider/... ./adapter/... ./page
 REST := . ./caddymodule/... ./integration/...
 
-.PHONY: help build run bench check test test-deps race flaky postgres rest demo-clean crash
+.PHONY: help build run fuzz bench check test test-deps race flaky postgres rest demo-clean crash
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,18 @@ rest:
 
 test-deps:
 	@bash .ci/test-deps
+
+# Seeds are in the testdata of each package, and run with every go test. The
+# default counts executions, a few seconds of them: a time that ends on a busy
+# machine is reported as a failure (context deadline exceeded). FUZZTIME=10m is fine.
+FUZZTIME ?= 5000x
+fuzz: ## fuzz what strangers send, FUZZTIME (5000x, or 30s) for each test
+	@set -e; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
+			echo "$$name in $$(dirname $$file)"; \
+			go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) ./$$(dirname $$file); \
+		done; \
+	done
 
 bench: ## measure speed and memory against baselines, about 15 minutes (docs/performance.md)
 	go run ./integration/bench $(BENCH)

@@ -11,9 +11,6 @@ import (
 // Whatever matches a wildcard port goes, by Go's own reading of the URI, to the
 // loopback host and path that were registered.
 func FuzzMatchRedirect(f *testing.F) {
-	for _, seed := range []string{"http://localhost:1/callback", "http://localhost:1@evil/callback", "http://localhost:1\\@evil/callback", "http://localhost:%31/callback", "http://localhost#:1/callback"} {
-		f.Add(seed)
-	}
 	c := &client.Client{Public: true, RedirectURIs: []string{"http://localhost:*/callback"}}
 	f.Fuzz(func(t *testing.T, uri string) {
 		if !client.MatchRedirect(c, uri) {
@@ -31,9 +28,6 @@ func FuzzMatchRedirect(f *testing.F) {
 
 // Malformed credentials are refused, and what is read has one method and a name.
 func FuzzParseCredentials(f *testing.F) {
-	f.Add("Basic d2ViOnM=", "client_id=web")
-	f.Add("Basic !", "client_id=web&client_secret=s")
-	f.Add("", "client_assertion=a.b.c&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 	f.Fuzz(func(t *testing.T, authorization, body string) {
 		form, err := url.ParseQuery(body)
 		if err != nil {

@@ -94,11 +94,6 @@ func (d Declaration) Validate() error {
 		if err := c.Client.Validate(); err != nil {
 			return fmt.Errorf("client %s: %w", c.ClientID, err)
 		}
-		for _, uri := range c.PostLogoutRedirectURIs {
-			if err := client.ValidRedirect(uri); err != nil && uri != "+" {
-				return fmt.Errorf("client %s: post logout %w", c.ClientID, err)
-			}
-		}
 	}
 	return nil
 }

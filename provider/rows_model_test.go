@@ -229,10 +229,12 @@ func (h *history) rules(g *grant) rules {
 	return r
 }
 
-// answer is what came of a request: a token, or a verdict alone; "" for neither.
+// answer is what came of a request: a token with its number, or a verdict alone;
+// "" for neither.
 type answer struct {
 	verdict
-	token string
+	token  string
+	number int
 }
 
 // post sends a request over HTTP.
@@ -245,7 +247,8 @@ func (h *history) post(g *grant, s sent) answer {
 	code, why := got.text("error"), got.text("grant_status")
 	switch {
 	case got.status == http.StatusOK && got.refreshed() != "":
-		return answer{isAccepted, got.refreshed()}
+		gen, _ := got.offlineToken()["gen"].(float64) // from 1
+		return answer{isAccepted, got.refreshed(), int(gen) - 1}
 	case got.status == http.StatusServiceUnavailable && got.refreshed() == "":
 		return answer{}
 	case got.status == http.StatusBadRequest && code == "invalid_grant" && why == "":
@@ -280,7 +283,7 @@ func (h *history) explain(g *grant, requests []sent, answers []answer, heard tol
 			if want != answers[i].verdict {
 				return r, false
 			}
-			if n, seen := g.numbers[answers[i].token]; want == isAccepted && seen && n != next.newest {
+			if want == isAccepted && answers[i].number != next.newest {
 				return r, false
 			}
 			r, due = next, told{due.replays + more.replays, due.forwards + more.forwards}
@@ -303,11 +306,8 @@ func (h *history) learn(g *grant, is []record, requests []sent, answers []answer
 		if a.token == "" {
 			continue
 		}
-		n, seen := g.numbers[a.token]
-		if !seen {
-			n = is[0].newest
-			g.numbers[a.token] = n
-		}
+		n := a.number
+		g.numbers[a.token] = n
 		if g.bytes[n] == "" {
 			g.bytes[n] = a.token
 		}

@@ -16,7 +16,7 @@ func init() {
 // parseGlobal reads the global option:
 //
 //	nightlatch {
-//		store badger <folder>
+//		store badger <folder> | postgres <url> { … }
 //		key <sealing key>
 //		realm <name> { … }
 //		provider <name> <issuer> { … }
@@ -69,11 +69,11 @@ func readStore(d *caddyfile.Dispenser, a *App) error {
 		return d.Err("option store is given twice")
 	}
 	if !d.NextArg() {
-		return d.Err("option store: want an engine: badger <folder>")
+		return d.Err("option store: want an engine: badger <folder>, or postgres <url>")
 	}
 	engine := d.Val()
 	if _, err := caddy.GetModule("nightlatch.stores." + engine); err != nil {
-		return d.Errf("option store: unknown engine %q: want badger <folder>", engine)
+		return d.Errf("option store: unknown engine %q: want badger <folder>, or postgres <url>", engine)
 	}
 	mod, err := caddyfile.UnmarshalModule(d, "nightlatch.stores."+engine)
 	if err != nil {

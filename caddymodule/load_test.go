@@ -168,7 +168,7 @@ func TestExamplesLoad(t *testing.T) {
 		}
 		if strings.HasSuffix(file, ".full") {
 			for what, names := range map[string][]string{
-				"nightlatch": keysOf(appOptions), "realm": keysOf(realmOptions), "role": keysOf(roleOptions), "user": keysOf(userOptions),
+				"nightlatch": keysOf(appOptions), "store postgres": keysOf(postgresOptions), "realm": keysOf(realmOptions), "role": keysOf(roleOptions), "user": keysOf(userOptions),
 				"client": keysOf(clientOptions), "provider": keysOf(foreignOptions), "job": keysOf(jobOptions), "site": keysOf(siteOptions),
 			} {
 				for _, option := range names {

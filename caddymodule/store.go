@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,6 +33,8 @@ type engine interface {
 	// keyFile is where a sealing key may be made for an empty store; "" where the
 	// operator has to bring one.
 	keyFile() string
+	// shared tells that other processes may have the same store open.
+	shared() bool
 }
 
 func init() { caddy.RegisterModule(new(BadgerStore)) }
@@ -92,6 +95,7 @@ func realPath(path string) string {
 func (b *BadgerStore) key() string     { return "badger:" + b.Dir }
 func (b *BadgerStore) name() string    { return "badger " + b.Dir }
 func (b *BadgerStore) keyFile() string { return filepath.Join(b.Dir, "nightlatch.key") }
+func (b *BadgerStore) shared() bool    { return false }
 
 // inUseFor is how long a start waits for another process to let go of the
 // folder: restarts overlap under a supervisor.
@@ -201,9 +205,13 @@ func (n *node) begin(e engine) error {
 	if err := seal.Check(ctx, n.store, n.keyset); err != nil {
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
+	var name string // of this node, among those that share the store
+	if e.shared() {
+		name = rand.Text()
+	}
 	var err error
 	n.vault, err = vault.New(vault.Config{
-		Store: n.store, Sealer: n.keyset, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault, Now: faults.now,
+		Store: n.store, Sealer: n.keyset, Node: name, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault, Now: faults.now,
 	})
 	if err != nil {
 		return err

@@ -56,6 +56,24 @@ func (b *Backend) migrate(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
+// Exists tells whether the options lead to a store.
+func Exists(ctx context.Context, o Options) (bool, error) {
+	c, err := o.config()
+	if err != nil {
+		return false, err
+	}
+	conn, err := dial(ctx, c.ConnConfig)
+	if err != nil {
+		return false, explain(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	version, err := (&Backend{o: o}).version(ctx, conn, "")
+	if hasCode(err, undefinedTable, undefinedSchema) {
+		return false, nil
+	}
+	return version > 0, err
+}
+
 func (b *Backend) version(ctx context.Context, q interface {
 	QueryRow(context.Context, string, ...any) pgx.Row
 }, lock string) (version int, err error) {

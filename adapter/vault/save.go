@@ -127,8 +127,8 @@ func (v *Vault) revokeReplaced(ctx context.Context, p *Provider, r *record) {
 	defer cancel()
 	var done []string
 	for _, token := range r.Replaced {
-		// A request that the realm refuses will not get better by repetition.
-		if err := p.revoke(ctx, token); err != nil && err.Class == ClassTransient {
+		// A token that the realm refuses will not get better by repetition.
+		if err := p.revoke(ctx, token); err != nil && (err.Class == ClassTransient || err.Class == ClassOperator) {
 			v.c.Logger.Warn("revoking replaced token", "grant_id", r.ID, "error", err)
 			continue
 		}

@@ -71,6 +71,31 @@ func TestSaveRevokesTheReplacedTokenAfterwards(t *testing.T) {
 	e.token(id)
 }
 
+// TestReplacedTokenIsRevokedInTheEnd: a realm that does not answer, or does not
+// take our client for now, is asked again with the next refresh.
+func TestReplacedTokenIsRevokedInTheEnd(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	wrong := e.client()
+	wrong.ClientSecret = "wrong"
+	e.vault.Use(map[string]*vault.Provider{"demo": wrong})
+	_, err := e.vault.Save(t.Context(), vault.Login{
+		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Username: "alice", Scopes: strings.Fields(granted),
+		RefreshToken: e.provider.Login("sub-alice", "alice", granted),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := e.provider.Revoked(); len(got) != 0 {
+		t.Fatalf("revoked %q by a client that the realm does not take", got)
+	}
+	e.vault.Use(map[string]*vault.Provider{"demo": e.client()})
+	e.token(id)
+	if got := e.provider.Revoked(); !slices.Equal(got, []string{"session-1"}) {
+		t.Errorf("revoked %q; want the first session", got)
+	}
+}
+
 // TestScopesOnlyGrow: a login that holds less than the grant, without having asked
 // for the rest, takes nothing away: the grant stays, the login's token goes.
 func TestScopesOnlyGrow(t *testing.T) {

@@ -294,7 +294,9 @@ func (p *Provider) revoke(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !authenticated(r) {
+		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(401)
+		_, _ = w.Write([]byte(`{"error":"invalid_client"}`))
 		return
 	}
 	var c struct {

@@ -177,17 +177,18 @@ type nodeProvider struct {
 	out       output
 }
 
-// nodeModules installs the provider once, as its lock file says.
-func nodeModules(t *testing.T) string {
+// nodeModules installs the npm packages of a folder once, as its lock file says.
+// Without node and npm the test is skipped, or failed where
+// NIGHTLATCH_REQUIRE_ALL is set.
+func nodeModules(t *testing.T, dir string) string {
 	t.Helper()
-	dir := filepath.Join("testdata", "oidc-provider")
 	if _, err := exec.LookPath("npm"); err != nil {
 		if os.Getenv("NIGHTLATCH_REQUIRE_ALL") != "" {
 			t.Fatal("no node and npm")
 		}
 		t.Skip("no node and npm: run make test-deps")
 	}
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "oidc-provider", "package.json")); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil {
 		return dir
 	}
 	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
@@ -359,7 +360,7 @@ http://localhost:8080 {
 		realm.WriteConfig(text)
 		b.provider = &realmProvider{realm, text}
 	} else {
-		dir, err := filepath.Abs(nodeModules(t))
+		dir, err := filepath.Abs(nodeModules(t, filepath.Join("testdata", "oidc-provider")))
 		if err != nil {
 			t.Fatal(err)
 		}

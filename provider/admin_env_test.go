@@ -88,7 +88,10 @@ func (c *console) call(method, path string, body any) *result {
 	if now := c.clock(); c.token == "" || now.Sub(c.at) > 4*time.Minute {
 		c.token, c.at = c.cli("carol"), now
 	}
-	return c.rest(method, strings.TrimSuffix("realms/demo/"+path, "/"), c.token, body)
+	if path != "" {
+		path = "/" + path
+	}
+	return c.rest(method, "realms/demo"+path, c.token, body)
 }
 
 func (c *console) get(path string) *result           { c.t.Helper(); return c.call("GET", path, nil).is(200) }

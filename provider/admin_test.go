@@ -172,6 +172,8 @@ func TestAdminRouting(t *testing.T) {
 		{"DELETE", "users", 405, "HTTP 405 Method Not Allowed"},
 		{"POST", "users/" + alice, 405, "HTTP 405 Method Not Allowed"},
 		{"HEAD", "users", 200, ""},
+		{"GET", "users/", 200, "alice"},
+		{"GET", "clients/" + reports + "/", 200, "reports"},
 		{"GET", "users?max=1001", 400, "max"},
 		{"GET", "users?max=-1", 400, "max"},
 		{"GET", "users?first=x", 400, "first"},
@@ -374,11 +376,11 @@ func TestAdminServer(t *testing.T) {
 	if v, _ := info["systemInfo"].(o)["version"].(string); !strings.HasPrefix(v, "nightlatch") {
 		t.Errorf("%v", info)
 	}
-	realms := w.rest("GET", "realms", c.token, nil).is(200).list()
+	realms := w.rest("GET", "realms/", c.token, nil).is(200).list()
 	if len(realms) != 1 || realms[0]["realm"] != "demo" {
 		t.Errorf("%v", realms)
 	}
-	for _, path := range []string{"serverinfo", "realms"} {
+	for _, path := range []string{"serverinfo", "realms", "realms/"} {
 		if r := w.rest("GET", path, "", nil); r.status != http.StatusUnauthorized {
 			t.Errorf("%s without a token: %d", path, r.status)
 		}

@@ -49,7 +49,9 @@ func (h *Handler) Mount(mux *http.ServeMux, base string) {
 		paths[path][rt.method] = rt
 	}
 	for path, methods := range paths {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, methods) })
+		serve := func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, methods) }
+		mux.HandleFunc(path, serve)
+		mux.HandleFunc(path+"/{$}", serve) // some clients end every path so
 	}
 	mux.HandleFunc(base+"/admin/realms/", func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, nil) })
 }

@@ -88,6 +88,7 @@ var only = map[string][]string{
 	"github.com/tink-crypto/":    {"storage/seal"},
 	"github.com/coreos/go-oidc/": {"adapter", "integration/..."},
 	"github.com/chromedp/":       {"integration/..."},
+	"github.com/Nerzal/":         {"integration/..."},
 }
 
 type listed struct {

@@ -118,15 +118,15 @@ func (d *declared) rotateKeys(ctx context.Context, name string, algs []string) (
 	if err != nil {
 		return nil, err
 	}
-	store, err := openStore(d.engine, time.Now(), true)
+	store, err := openStore(ctx, d.engine, time.Now(), beside)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := transfer.Whole(ctx, store); err != nil {
+	if err := transfer.Whole(ctx, store.Store); err != nil {
 		return nil, fmt.Errorf("store %s: %w", d.engine.name(), err)
 	}
-	if err := seal.Check(ctx, store, k); err != nil {
+	if err := seal.Check(ctx, store.Store, k); err != nil {
 		return nil, fmt.Errorf("store %s: %w", d.engine.name(), err)
 	}
 	var settings realm.Settings
@@ -137,7 +137,7 @@ func (d *declared) rotateKeys(ctx context.Context, name string, algs []string) (
 	if err != nil {
 		return nil, err
 	}
-	p, err := provider.New(provider.Config{Store: store, Sealer: k, Realm: name, URL: settings.URL})
+	p, err := provider.New(provider.Config{Store: store.Store, Sealer: k, Realm: name, URL: settings.URL})
 	if err != nil {
 		return nil, err
 	}

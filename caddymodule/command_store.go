@@ -118,12 +118,12 @@ made before need the old key: keep a copy of it with them, or make a new backup.
 		if err != nil {
 			return err
 		}
-		store, err := openStore(d.engine, time.Now(), true)
+		store, err := openStore(ctx, d.engine, time.Now(), source)
 		if err != nil {
 			return err
 		}
 		p := progress{out: cmd.ErrOrStderr()}
-		done, err := rekey(ctx, store, k, file, d.keyFile == "", p)
+		done, err := rekey(store.ctx, store.Store, k, file, d.keyFile == "", p)
 		if err = errors.Join(err, store.Close()); err != nil {
 			return fmt.Errorf("store %s: %w", d.engine.name(), err)
 		}
@@ -170,62 +170,62 @@ source stays as it is: do not start a gateway on both.
 		if *to == "" {
 			return usage("want --to")
 		}
-		target, err := parseEngine("--to", *to)
+		into, err := parseEngine("--to", *to)
 		if err != nil {
 			return err
 		}
-		source := new(declared)
+		d := new(declared)
 		if *from == "" {
-			source, err = s.read()
+			d, err = s.read()
 		} else if s.config != "" {
 			return usage("--from and --config: want one of them")
-		} else if source.engine, err = parseEngine("--from", *from); err == nil {
-			source.keyFile = source.engine.keyFile()
+		} else if d.engine, err = parseEngine("--from", *from); err == nil {
+			d.keyFile = d.engine.keyFile()
 		}
 		if err != nil {
 			return err
 		}
-		if source.engine.key() == target.key() {
-			return usage("--to is the store that is copied: %s", target.name())
+		if d.engine.name() == into.name() {
+			return usage("--to is the store that is copied: %s", into.name())
 		}
-		sum, err := copyStore(ctx, source, target, progress{out: cmd.ErrOrStderr()})
+		sum, err := d.copyTo(ctx, into, progress{out: cmd.ErrOrStderr()})
 		if err != nil {
 			return err
 		}
-		fmt.Fprint(cmd.ErrOrStderr(), source.advice(target))
-		return written(fmt.Fprintf(cmd.OutOrStdout(), "copied %s to %s: %d items, checksum %s\n", source.engine.name(), target.name(), sum.Items, sum))
+		fmt.Fprint(cmd.ErrOrStderr(), d.advice(into, *to))
+		return written(fmt.Fprintf(cmd.OutOrStdout(), "copied %s to %s: %d items, checksum %s\n", d.engine.name(), into.name(), sum.Items, sum))
 	})
 }
 
-func copyStore(ctx context.Context, source *declared, target engine, p progress) (sum transfer.Sum, err error) {
+func (d *declared) copyTo(ctx context.Context, into engine, p progress) (sum transfer.Sum, err error) {
 	now := time.Now()
-	from, err := openStore(source.engine, now, true)
+	from, err := openStore(ctx, d.engine, now, source)
 	if err != nil {
 		return sum, err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	key, err := source.beside(ctx, from)
+	key, err := d.keyAlong(ctx, from.Store)
 	if err != nil {
 		return sum, err
 	}
-	to, err := openStore(target, now, false)
+	to, err := openStore(from.ctx, into, now, target)
 	if err != nil {
 		return sum, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	sum, err = transfer.Copy(ctx, transfer.Config{
-		From: from, To: to, What: "copy of " + source.engine.name(), Progress: p.tell,
-		Begun: func() error { return leaveKey(key, target) },
+	sum, err = transfer.Copy(to.ctx, transfer.Config{
+		From: from.Store, To: to.Store, What: "copy of " + d.engine.name(), Progress: p.tell,
+		Begun: func() error { return leaveKey(key, into) },
 	})
 	if err != nil {
-		return sum, fmt.Errorf("copying %s to %s: %w", source.engine.name(), target.name(), err)
+		return sum, fmt.Errorf("copying %s to %s: %w", d.engine.name(), into.name(), err)
 	}
 	return sum, nil
 }
 
-// beside returns the sealing key that lies with the store and has to go along;
+// keyAlong returns the sealing key that lies with the store and has to go along;
 // nil where the configuration names one, which stays.
-func (d *declared) beside(ctx context.Context, from *storage.Store) (*seal.Keyset, error) {
+func (d *declared) keyAlong(ctx context.Context, from *storage.Store) (*seal.Keyset, error) {
 	if d.key != "" || d.keyFile == "" {
 		return nil, nil
 	}
@@ -247,8 +247,8 @@ func (d *declared) beside(ctx context.Context, from *storage.Store) (*seal.Keyse
 }
 
 // leaveKey writes a sealing key to where the target looks for one.
-func leaveKey(k *seal.Keyset, target engine) error {
-	file := target.keyFile()
+func leaveKey(k *seal.Keyset, into engine) error {
+	file := into.keyFile()
 	if k == nil || file == "" {
 		return nil
 	}
@@ -264,9 +264,9 @@ func leaveKey(k *seal.Keyset, target engine) error {
 }
 
 // advice says what the operator does next.
-func (d *declared) advice(target engine) string {
-	next := fmt.Sprintf("Next: write `store %s` into the Caddyfile", target.name())
-	if d.key == "" && target.keyFile() == "" && d.keyFile != "" {
+func (d *declared) advice(into engine, as string) string {
+	next := fmt.Sprintf("Next: write `store %s` into the Caddyfile", as)
+	if d.key == "" && into.keyFile() == "" && d.keyFile != "" {
 		next += fmt.Sprintf(", and `key {file.%s}`", d.keyFile)
 	}
 	return next + ". The source is unchanged: never start a gateway on both.\n"
@@ -337,11 +337,11 @@ func (s *setup) backup(ctx context.Context, d *declared, w io.Writer, p progress
 	if live != nil {
 		return live.backup(w, d.engine)
 	}
-	store, err := openStore(d.engine, time.Now(), true)
+	store, err := openStore(ctx, d.engine, time.Now(), beside)
 	if err != nil {
 		return err
 	}
-	_, err = transfer.Backup(ctx, w, store, time.Now(), func(items int) { p.tell("writing", items) })
+	_, err = transfer.Backup(ctx, w, store.Store, time.Now(), func(items int) { p.tell("writing", items) })
 	return errors.Join(err, store.Close())
 }
 
@@ -413,13 +413,13 @@ restored store: a token that is ahead of it is taken as the newest.
 		if err != nil {
 			return fmt.Errorf("backup %s: %w", args[0], err)
 		}
-		store, err := openStore(d.engine, now, false)
+		store, err := openStore(ctx, d.engine, now, target)
 		if err != nil {
 			return err
 		}
 		// Another backup is another source, whatever its name.
 		what := fmt.Sprintf("restore of backup %s of %s", hex.EncodeToString(whole.SHA256[:8]), made.UTC().Format(time.RFC3339))
-		sum, err := transfer.Copy(ctx, transfer.Config{From: file, To: store, What: what, Progress: p.tell})
+		sum, err := transfer.Copy(store.ctx, transfer.Config{From: file, To: store.Store, What: what, Progress: p.tell})
 		if err = errors.Join(err, store.Close()); err != nil {
 			return fmt.Errorf("restoring %s to %s: %w", args[0], d.engine.name(), err)
 		}

@@ -44,7 +44,7 @@ var errConfig = errors.New("configuration")
 func operatorExit(err error) int {
 	for code, causes := range map[int][]error{
 		exitUsage:       {errUsage},
-		exitTemporary:   {badger.ErrInUse, storage.ErrFull, storage.ErrUnavailable, storage.ErrStuck, storage.ErrClosed, storage.ErrUnknown, storage.ErrConflict},
+		exitTemporary:   {badger.ErrInUse, errInUse, storage.ErrFull, storage.ErrUnavailable, storage.ErrStuck, storage.ErrClosed, storage.ErrUnknown, storage.ErrConflict},
 		exitCredentials: {errConfig, seal.ErrForeignKey, seal.ErrBadKey},
 	} {
 		for _, cause := range causes {
@@ -79,7 +79,7 @@ func operatorCommand(cmd *cobra.Command, least, most int, fn func(ctx context.Co
 			return 0
 		case errors.Is(err, errUsage):
 			return misused(cmd, strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
-		case errors.Is(err, badger.ErrInUse):
+		case errors.Is(err, badger.ErrInUse), errors.Is(err, errInUse):
 			err = fmt.Errorf("%w; stop the gateway first (nightlatch stop)", err)
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "nightlatch: %v\n", err)
@@ -196,11 +196,33 @@ func (d *declared) keyset() (*seal.Keyset, error) {
 	return k, err
 }
 
-// openStore opens a store for a command. It judges expiry by one instant, so that
-// nothing comes and goes while it is read. A source has to be there already.
-func openStore(e engine, now time.Time, source bool) (*storage.Store, error) {
+// opened is a store that a command works on. It judges expiry by one instant, so
+// that nothing comes and goes while it is read.
+type opened struct {
+	*storage.Store
+	ctx  context.Context // ends when others may have the store
+	done func()
+}
+
+// Close gives the store back.
+func (o *opened) Close() error {
+	o.done()
+	return o.Store.Close()
+}
+
+// How a command uses a store.
+type use int
+
+const (
+	beside use = iota // a source that others may use too
+	source            // a source, alone
+	target            // a store to be filled, alone
+)
+
+// openStore opens a store for a command. A source has to be there already.
+func openStore(ctx context.Context, e engine, now time.Time, as use) (*opened, error) {
 	if c, ok := e.(interface{ check(source bool) error }); ok {
-		if err := c.check(source); err != nil {
+		if err := c.check(as != target); err != nil {
 			return nil, fmt.Errorf("store %s: %w", e.name(), err)
 		}
 	}
@@ -209,7 +231,15 @@ func openStore(e engine, now time.Time, source bool) (*storage.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return storage.New(storage.Config{Backend: backend, Logger: log, Now: func() time.Time { return now }}), nil
+	o := &opened{ctx: ctx, done: func() {}}
+	o.Store = storage.New(storage.Config{Backend: backend, Logger: log, Now: func() time.Time { return now }})
+	if as == beside || !e.shared() {
+		return o, nil
+	}
+	if o.ctx, o.done, err = alone(ctx, storage.New(storage.Config{Backend: backend})); err != nil {
+		return nil, errors.Join(fmt.Errorf("store %s: %w", e.name(), err), backend.Close())
+	}
+	return o, nil
 }
 
 // check tells what would go wrong if this process opened the folder.

@@ -179,6 +179,8 @@ func openNode(e engine, key string) (*node, error) {
 	}
 	n := &node{store: storage.New(storage.Config{Backend: backend, Logger: log, Now: faults.now}), keyset: keyset, log: log}
 	if err := n.begin(e); err != nil {
+		n.cancel()
+		n.loops.Wait()
 		return nil, errors.Join(err, n.store.Close())
 	}
 	return n, nil
@@ -208,6 +210,10 @@ func (n *node) begin(e engine) error {
 	var name string // of this node, among those that share the store
 	if e.shared() {
 		name = rand.Text()
+		warn := func(err error) { n.log.Warn("noting who uses the store", "error", err) }
+		if err := appear(ctx, n.store, name, warn, &n.loops); err != nil {
+			return fmt.Errorf("store %s: %w", e.name(), err)
+		}
 	}
 	var err error
 	n.vault, err = vault.New(vault.Config{

@@ -116,6 +116,54 @@ func (s *Store) LetGo(ctx context.Context, name, node string) error {
 	return nil
 }
 
+// Held tells whether any node has the lease.
+func (s *Store) Held(ctx context.Context, name string) (bool, error) {
+	var l Lease
+	err := s.View(ctx, func(tx Tx) (err error) {
+		l, err = readLease(tx, name)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("reading lease %s: %w", name, err)
+	}
+	return l.Until.After(s.now()), nil
+}
+
+// presence is a prefix of the keys of those who use a store that many share. Such
+// an item expires by itself.
+var presence = Key("lease", "present")
+
+// Appear notes for a while that a node uses the store.
+func (s *Store) Appear(ctx context.Context, node string, d time.Duration) error {
+	it := Item{Key: append(bytes.Clone(presence), Key(node)...), Value: []byte{}, Expires: s.now().Add(d)}
+	if err := s.Converge(ctx, func(tx Tx) error { return tx.Put(it) }); err != nil {
+		return fmt.Errorf("noting that a node uses the store: %w", err)
+	}
+	return nil
+}
+
+// Vanish takes back what Appear noted.
+func (s *Store) Vanish(ctx context.Context, node string) error {
+	key := append(bytes.Clone(presence), Key(node)...)
+	if err := s.Converge(ctx, func(tx Tx) error { return tx.Delete(key) }); err != nil {
+		return fmt.Errorf("noting that a node has left the store: %w", err)
+	}
+	return nil
+}
+
+// Present tells whether any node uses the store, of those that Appear.
+func (s *Store) Present(ctx context.Context) (bool, error) {
+	var items []Item
+	err := s.View(ctx, func(tx Tx) (err error) {
+		items, err = tx.Scan(presence, nil, 1)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("looking who uses the store: %w", err)
+	}
+	return len(items) > 0, nil
+}
+
 func readLease(tx Tx, name string) (Lease, error) {
 	var l Lease
 	it, err := tx.Get(leaseKey(name))

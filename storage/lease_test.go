@@ -79,3 +79,51 @@ func TestOneOfManyHolds(t *testing.T) {
 		t.Errorf("held by %v", holders)
 	}
 }
+
+// TestPresence: who uses a store is seen until he leaves it, or is heard no more.
+func TestPresence(t *testing.T) {
+	ctx, now := t.Context(), noon
+	s := storagetest.New(t, func() time.Time { return now })
+	present := func(want bool) {
+		t.Helper()
+		if got, err := s.Present(ctx); err != nil || got != want {
+			t.Errorf("present: %v, %v", got, err)
+		}
+	}
+	present(false)
+	for _, node := range []string{"a", "b"} {
+		if err := s.Appear(ctx, node, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	present(true)
+	if err := s.Vanish(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	present(true)
+	now = noon.Add(time.Minute)
+	present(false) // b was killed
+	if held, err := s.Held(ctx, "work"); err != nil || held {
+		t.Errorf("held: %v, %v", held, err)
+	}
+	if _, err := s.Hold(ctx, "work", "a", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := s.Held(ctx, "work"); err != nil || !held {
+		t.Errorf("held: %v, %v", held, err)
+	}
+	now = now.Add(time.Minute)
+	if held, err := s.Held(ctx, "work"); err != nil || held {
+		t.Errorf("held: %v, %v", held, err)
+	}
+	err := s.View(ctx, func(tx storage.Tx) error {
+		vacant, err := storage.Vacant(tx)
+		if err == nil && !vacant {
+			t.Error("leases count as records")
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nightlatch/nightlatch/storage/postgres/postgrestest"
 )
 
 // shortLived is the demo with single use and access tokens that live for
@@ -122,6 +124,45 @@ func TestStoreCommandsKeepEverybody(t *testing.T) {
 	u.Stop()
 	u.command("store", "rekey")
 	u.Start()
+	u.works()
+}
+
+// TestMovesBetweenEngines: from a folder into PostgreSQL and back, with a rekey
+// there: nobody has to log in or to consent again, and no token is refused.
+func TestMovesBetweenEngines(t *testing.T) {
+	database := fmt.Sprintf("postgres %q {\n\t\t\tschema %s\n\t\t}", postgrestest.Shared(t).URL(), postgrestest.Name())
+	u := use(t, newGateway(t, shortLived(t)))
+	key := filepath.Join(u.Dir, "kept.key")
+	u.Stop()
+	old := filepath.Join(u.Dir, "nightlatch-data")
+	r := u.command("store", "copy", "--to", database)
+	if want := "key {file." + filepath.Join(old, "nightlatch.key") + "}"; !strings.Contains(r.Stderr, want) {
+		t.Errorf("the advice lacks %q: %s", want, r.Stderr)
+	}
+	if err := os.Rename(filepath.Join(old, "nightlatch.key"), key); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(old); err != nil {
+		t.Fatal(err)
+	}
+	u.on(database + "\n\t\tkey {file." + key + "}")
+	u.works()
+	// What needs the store alone is told that it is in use; a backup is not.
+	for _, args := range [][]string{{"store", "rekey"}, {"store", "copy", "--to", "badger ./home"}} {
+		if r := u.Run(nil, args...); r.Code != 75 || !strings.Contains(r.Stderr, "a gateway uses it") {
+			t.Errorf("%v beside a gateway: %+v", args, r)
+		}
+	}
+	u.command("store", "backup", "night.backup")
+	u.command("realm", "rotate-keys", "--algorithm", "ES256,HS512")
+	u.works()
+	u.Stop()
+	u.command("store", "rekey")
+	u.Start()
+	u.works()
+	u.Stop()
+	u.command("store", "copy", "--to", "badger ./home")
+	u.on("badger ./home\n\t\tkey {file." + key + "}")
 	u.works()
 }
 

@@ -32,7 +32,7 @@ func TestAssertion(t *testing.T) {
 	if err := json.Unmarshal([]byte(certs.body), &set); err != nil || len(set.Keys) != 1 || strings.Contains(certs.body, `"d"`) {
 		t.Fatalf("%d %s", certs.StatusCode, certs.body)
 	}
-	signed, err := jose.ParseSigned(first, []jose.SignatureAlgorithm{jose.ES256})
+	signed, err := jose.ParseSignedCompact(first, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		t.Fatal(err)
 	}

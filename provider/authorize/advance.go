@@ -137,7 +137,7 @@ func (h *Handler) keep(w http.ResponseWriter, r *http.Request, f *flow) error {
 // showConsent asks for all that the client gets, not only for what is new.
 func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, granted oidc.Scopes) {
 	view := web.Consent{
-		Action: f.settings.Action("consent", f.id), CSRF: h.Browser.Proof(r, consentStep(f, granted), f.id),
+		Action: f.settings.Action("consent", f.id), CSRF: h.Browser.Proof(r, consentStep(f, granted), f.id, h.Now()),
 		Client: name(f.client), User: f.user.Username,
 	}
 	for _, scope := range granted {

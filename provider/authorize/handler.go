@@ -150,8 +150,12 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 	if err != nil {
 		return f, nil // a role was taken away meanwhile: advance says so
 	}
-	if err := h.Browser.Proves(r, consentStep(f, granted.Scopes), f.id, form.Get("csrf")); err != nil {
+	late, err := h.Browser.Proves(r, consentStep(f, granted.Scopes), f.id, form.Get("csrf"), h.Now(), f.settings.LoginActionTimeout)
+	if err != nil {
 		return nil, err
+	}
+	if late {
+		return f, nil // the page is shown anew
 	}
 	asked := f.ask(granted.Scopes)
 	if !form.Has("accept") {

@@ -53,7 +53,7 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, userCode, problem
 	}
 	h.Browser.Flow(w, r, h.Random)
 	h.Pages.Device(w, r, web.Device{
-		Action: s.Path() + "/device", CSRF: h.Browser.Proof(r, step, ""), UserCode: userCode, Problem: problem,
+		Action: s.Path() + "/device", CSRF: h.Browser.Proof(r, step, "", h.Now()), UserCode: userCode, Problem: problem,
 	})
 	return nil
 }
@@ -65,7 +65,7 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Browser.Proves(r, step, "", form.Get("csrf")); err != nil {
+	if _, err := h.Browser.Proves(r, step, "", form.Get("csrf"), h.Now(), 0); err != nil {
 		return err
 	}
 	now := h.Now().UTC()

@@ -73,10 +73,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		h.show(w, r, wait, wait.request.LoginHint, "")
 		return nil
 	}
-	if err := h.Browser.Proves(r, "login", wait.id, form.Get("csrf")); err != nil {
+	name := form.Get("username")
+	late, err := h.Browser.Proves(r, "login", wait.id, form.Get("csrf"), h.Now(), wait.settings.LoginActionTimeout)
+	if err != nil {
 		return err
 	}
-	name := form.Get("username")
+	if late {
+		h.show(w, r, wait, name, "This page was open for too long. Please try again.")
+		return nil
+	}
 	u, err := h.check(r.Context(), name, form.Get("password"))
 	if err != nil {
 		return err
@@ -87,11 +92,16 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		h.show(w, r, wait, name, "Username or password is wrong.")
 		return nil
 	}
-	sid, cookie, err := h.start(r, wait, u)
+	remembered := wait.settings.RememberMe && form.Get("rememberMe") != ""
+	sid, cookie, err := h.start(r, wait, u, remembered)
 	if err != nil {
 		return err
 	}
-	h.Browser.SetLogin(w, cookie)
+	var remember time.Duration
+	if remembered {
+		_, remember = session.PolicyOf(wait.settings, &client.Client{}).LoginLimits(true)
+	}
+	h.Browser.SetLogin(w, cookie, remember)
 	h.Log.InfoContext(r.Context(), "user logged in", "client", wait.client.ClientID, "session", sid)
 	endpoint.SeeOther(w, wait.settings.Action("continue", wait.id))
 	return nil
@@ -150,12 +160,13 @@ func (h *Handler) check(ctx context.Context, name, password string) (*user.User,
 // start writes the user session, synced, and notes in the request that the
 // password was given for it. The same person's session goes on under its sid
 // with a new secret; another one's ends.
-func (h *Handler) start(r *http.Request, wait *waiting, u *user.User) (sid, cookie string, err error) {
+func (h *Handler) start(r *http.Request, wait *waiting, u *user.User, remembered bool) (sid, cookie string, err error) {
 	now := h.Now().UTC()
 	fresh, cookie, err := session.NewUser(h.Random, u.ID, endpoint.ClientIP(r), r.UserAgent(), now)
 	if err != nil {
 		return "", "", err
 	}
+	fresh.RememberMe = remembered
 	same := wait.session != nil && wait.user.ID == u.ID
 	if same {
 		_, secret, _ := strings.Cut(cookie, ".")
@@ -204,8 +215,9 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, wait *waiting, na
 		application = wait.client.ClientID
 	}
 	h.Pages.Login(w, r, web.Login{
-		Action: wait.settings.Action("authenticate", wait.id), CSRF: h.Browser.Proof(r, "login", wait.id),
+		Action: wait.settings.Action("authenticate", wait.id), CSRF: h.Browser.Proof(r, "login", wait.id, h.Now()),
 		Client: application, Username: name, Problem: problem,
+		RememberMe: wait.settings.RememberMe,
 	})
 }
 

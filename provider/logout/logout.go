@@ -100,7 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Browser.Flow(w, r, h.Random)
 		view := web.Logout{
 			Action: req.settings.Action("logout", ""),
-			CSRF:   h.Browser.Proof(r, "logout", req.session.ID), User: req.user.Username,
+			CSRF:   h.Browser.Proof(r, "logout", req.session.ID, h.Now()), User: req.user.Username,
 		}
 		for _, name := range parameters {
 			if params.Has(name) {
@@ -123,7 +123,7 @@ func (h *Handler) Confirm(w http.ResponseWriter, r *http.Request) {
 	}
 	confirmed := false
 	if err == nil && req.session != nil {
-		if err = h.Browser.Proves(r, "logout", req.session.ID, form.Get("csrf")); err == nil {
+		if _, err = h.Browser.Proves(r, "logout", req.session.ID, form.Get("csrf"), h.Now(), 0); err == nil {
 			confirmed, err = true, h.end(w, r, req)
 		}
 	}

@@ -8,7 +8,9 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nightlatch/nightlatch/provider/oidc"
 )
@@ -51,8 +53,11 @@ func (b Browser) get(r *http.Request, kind string) string {
 // Login returns the value of the single sign-on cookie, "" without one.
 func (b Browser) Login(r *http.Request) string { return b.get(r, "sso") }
 
-// SetLogin gives the browser the cookie of a user session.
-func (b Browser) SetLogin(w http.ResponseWriter, value string) { b.set(w, "sso", value, 0) }
+// SetLogin gives the browser the cookie of a user session: until the browser
+// ends, or of a remembered login for a time.
+func (b Browser) SetLogin(w http.ResponseWriter, value string, remember time.Duration) {
+	b.set(w, "sso", value, int(remember/time.Second))
+}
 
 // ClearLogin takes it away, with the attributes that it was set with.
 func (b Browser) ClearLogin(w http.ResponseWriter) { b.set(w, "sso", "", -1) }
@@ -83,27 +88,33 @@ func (b Browser) Began(r *http.Request, ar *AuthorizationRequest) bool {
 }
 
 // Proof is the CSRF token of a form: it is valid for one step of one request in
-// one browser.
-func (b Browser) Proof(r *http.Request, step, id string) string {
-	return b.proof(b.get(r, "flow"), step, id)
+// one browser, and tells when the page was made.
+func (b Browser) Proof(r *http.Request, step, id string, now time.Time) string {
+	made := strconv.FormatInt(now.Unix(), 36)
+	return made + "." + b.proof(b.get(r, "flow"), step, id, made)
 }
 
-func (b Browser) proof(flow, step, id string) string {
+func (b Browser) proof(flow, step, id, made string) string {
 	m := hmac.New(sha256.New, b.Key)
-	for _, part := range []string{flow, step, id} {
+	for _, part := range []string{flow, step, id, made} {
 		m.Write([]byte(part))
 		m.Write([]byte{0})
 	}
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
-// Proves checks the CSRF token of a form, and that no other site sent it.
-func (b Browser) Proves(r *http.Request, step, id, proof string) error {
+// Proves checks the CSRF token of a form, and that no other site sent it. late
+// tells that the page is older than it may be (0: as old as it likes): it is shown
+// anew then.
+func (b Browser) Proves(r *http.Request, step, id, proof string, now time.Time, within time.Duration) (late bool, err error) {
 	if origin := r.Header.Get("Origin"); origin != "" && origin != "null" && !strings.HasPrefix(b.Issuer+"/", origin+"/") {
-		return oidc.Errorf(oidc.CodeAccessDenied, "this form came from another site").WithStatus(http.StatusForbidden)
+		return false, oidc.Errorf(oidc.CodeAccessDenied, "this form came from another site").WithStatus(http.StatusForbidden)
 	}
-	if b.get(r, "flow") == "" || subtle.ConstantTimeCompare([]byte(b.Proof(r, step, id)), []byte(proof)) != 1 {
-		return oidc.Errorf(oidc.CodeAccessDenied, "this form is not valid in this browser any more; go back to the application and begin again").WithStatus(http.StatusForbidden)
+	flow := b.get(r, "flow")
+	made, mac, _ := strings.Cut(proof, ".")
+	if flow == "" || subtle.ConstantTimeCompare([]byte(b.proof(flow, step, id, made)), []byte(mac)) != 1 {
+		return false, oidc.Errorf(oidc.CodeAccessDenied, "this form is not valid in this browser any more; go back to the application and begin again").WithStatus(http.StatusForbidden)
 	}
-	return nil
+	at, _ := strconv.ParseInt(made, 36, 64) // the MAC is ours
+	return within > 0 && now.Sub(time.Unix(at, 0)) > within, nil
 }

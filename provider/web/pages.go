@@ -54,6 +54,8 @@ type Login struct {
 	Client   string // name of the application that asks
 	Username string // filled in beforehand
 	Problem  string // why the last attempt failed, "" for none
+	// RememberMe offers the checkbox.
+	RememberMe bool
 }
 
 // Login shows the login form; after a failed attempt too with 200: 401 would

@@ -115,6 +115,9 @@ type Config struct {
 	Store  *storage.Store
 	Sealer storage.Sealer
 	Grants Grants
+	// Shared: other processes write to the same store. Then sessions are kept in
+	// memory only while Run hears of them.
+	Shared bool
 
 	Now    func() time.Time
 	Random io.Reader
@@ -190,7 +193,7 @@ func New(c Config) (*RelyingParty, error) {
 		config: c, headers: newIdentityHeaders(c.IdentityHeaders), client: newClient(c.Provider), suffix: hex.EncodeToString(sum[:4]), secure: c.Site.Scheme == "https",
 		sessions: session.NewStore(session.Config{
 			Store: c.Store, Sealer: c.Sealer, Site: c.Site.String(), Idle: c.SessionIdle, Max: c.SessionMax,
-			Now: c.Now, Random: c.Random, Log: c.Log,
+			Now: c.Now, Random: c.Random, Log: c.Log, Shared: c.Shared,
 		}),
 	}
 	rp.sessionCookie = rp.cookieName("session")
@@ -209,13 +212,11 @@ func defaultTo(d *time.Duration, def time.Duration) {
 // those of one session at the provider. The gateway calls them when the realm
 // of the same process says so.
 func (rp *RelyingParty) EndSubject(ctx context.Context, sub string) error {
-	rp.bearers.refuse("sub", sub, rp.config.Now())
 	return rp.sessions.EndSubject(ctx, rp.config.Provider.Name, sub)
 }
 
 // EndSession is about a sid: a user session, or the offline session of tokens.
 func (rp *RelyingParty) EndSession(ctx context.Context, sid string) error {
-	rp.bearers.refuse("sid", sid, rp.config.Now())
 	return rp.sessions.EndProviderSession(ctx, rp.config.Provider.Name, sid)
 }
 
@@ -226,11 +227,7 @@ const sweepEvery = time.Minute
 func (rp *RelyingParty) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() {
-		if err := rp.sessions.Watch(ctx); err != nil && ctx.Err() == nil {
-			rp.config.Log.Error("watching sessions", "err", err)
-		}
-	})
+	wg.Go(func() { rp.sessions.Watch(ctx) })
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {

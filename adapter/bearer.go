@@ -44,7 +44,7 @@ func (rp *RelyingParty) guardBearer(w http.ResponseWriter, r *http.Request, id *
 
 // refuseBearer answers a token that is not valid here, or cannot be judged now.
 func (rp *RelyingParty) refuseBearer(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.As(err, new(*providerAway)) {
+	if errors.As(err, new(*unjudged)) {
 		rp.unavailable(w, r, err)
 		return
 	}
@@ -52,22 +52,20 @@ func (rp *RelyingParty) refuseBearer(w http.ResponseWriter, r *http.Request, err
 	rp.challenge(w, "invalid_token", "the access token is not valid for this site")
 }
 
-// providerAway: the token could not be judged.
-type providerAway struct{ error }
+// unjudged: the provider or the store is away, which the token needs to be judged.
+type unjudged struct{ error }
 
-func (e *providerAway) Unwrap() error { return e.error }
+func (e *unjudged) Unwrap() error { return e.error }
 
-// bearers caches verified tokens by their hash, and remembers which subjects and
-// sessions were ended: their tokens are refused although they verify.
+// bearers caches verified tokens by their hash.
 type bearers struct {
 	mu    sync.Mutex
 	known map[[32]byte]verified
-	ended map[string]time.Time // "sub/…" or "sid/…" → when
 }
 
 type verified struct {
 	id      *session.Identity
-	keys    []string // what may end it
+	behind  []string // what may end it although it verifies, see session.Store.Ended
 	issued  time.Time
 	expires time.Time
 }
@@ -89,7 +87,10 @@ func (rp *RelyingParty) verifyBearer(ctx context.Context, raw string) (*session.
 		}
 		rp.bearers.put(key, v)
 	}
-	if rp.bearers.isEnded(v) {
+	switch ended, err := rp.sessions.Ended(ctx, v.issued, v.behind...); {
+	case err != nil:
+		return nobody, &unjudged{err}
+	case ended:
 		return nobody, errors.New("what stood behind the token has ended")
 	}
 	return v.id, nil
@@ -107,11 +108,11 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 	}
 	d, err := rp.discover(ctx)
 	if err != nil {
-		return verified{}, &providerAway{err}
+		return verified{}, &unjudged{err}
 	}
 	token, err := d.access.Verify(rp.clientContext(ctx), raw)
 	if err != nil && d.keys.away() {
-		return verified{}, &providerAway{err}
+		return verified{}, &unjudged{err}
 	}
 	if err != nil {
 		return verified{}, err
@@ -129,19 +130,20 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 	if token.Subject == "" {
 		return verified{}, errors.New("token has no sub")
 	}
-	id := session.FromClaims(rp.config.Provider.Name, claims)
-	v := verified{id: &id, issued: token.IssuedAt, expires: token.Expiry, keys: []string{"sub/" + token.Subject}}
+	provider := rp.config.Provider.Name
+	id := session.FromClaims(provider, claims)
+	v := verified{id: &id, issued: token.IssuedAt, expires: token.Expiry, behind: []string{session.OfSubject(provider, token.Subject)}}
 	if ms, ok := claims["iat_ms"].(float64); ok {
 		v.issued = time.UnixMilli(int64(ms))
 	}
 	for _, name := range []string{"sid", "offline_session"} {
 		if s, _ := claims[name].(string); s != "" {
-			v.keys = append(v.keys, "sid/"+s)
+			v.behind = append(v.behind, session.OfProviderSession(provider, s))
 		}
 	}
 	// The browser session that an offline token was born in may end without it.
 	if offline, _ := claims["offline_session"].(string); offline != "" {
-		v.keys = []string{"sub/" + token.Subject, "sid/" + offline}
+		v.behind = []string{session.OfSubject(provider, token.Subject), session.OfProviderSession(provider, offline)}
 		v.id.Offline = true
 	}
 	return v, nil
@@ -218,41 +220,12 @@ func (b *bearers) put(key [32]byte, v verified) {
 	b.known[key] = v
 }
 
-// refuse ends all tokens of a subject or session that were issued until now.
-func (b *bearers) refuse(kind, value string, now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ended == nil {
-		b.ended = map[string]time.Time{}
-	}
-	b.ended[kind+"/"+value] = now
-}
-
-func (b *bearers) isEnded(v verified) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, key := range v.keys {
-		if at, ok := b.ended[key]; ok && !v.issued.After(at) {
-			return true
-		}
-	}
-	return false
-}
-
-// endedFor is how long an end is remembered: longer than any access token lives.
-const endedFor = 24 * time.Hour
-
 func (b *bearers) sweep(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for key, v := range b.known {
 		if !now.Before(v.expires) {
 			delete(b.known, key)
-		}
-	}
-	for key, at := range b.ended {
-		if now.Sub(at) > endedFor {
-			delete(b.ended, key)
 		}
 	}
 }

@@ -52,15 +52,23 @@ type Config struct {
 	Now       func() time.Time
 	Random    io.Reader
 	Log       *slog.Logger
+	// Shared: other processes write to the same store. Then sessions are kept in
+	// memory only while Watch hears of them.
+	Shared bool
 }
 
 // Store keeps the sessions of one site.
 type Store struct {
 	config Config
 	table  storage.Table[Record]
+	endsOf storage.Table[end]
 
 	mu    sync.Mutex
 	cache map[key]*Record
+	deaf  bool // others write, and nobody tells of it: nothing is cached
+	// ends by name (see ends.go), complete while endsHeard.
+	ends      map[string]time.Time
+	endsHeard bool
 	// gone counts what was forgotten: what was read from the store before may be
 	// of the past and is not remembered.
 	gone uint64
@@ -71,7 +79,10 @@ const maxCached = 100_000
 
 // NewStore makes a Store. It does no I/O.
 func NewStore(c Config) *Store {
-	return &Store{config: c, cache: map[key]*Record{}, table: storage.Table[Record]{
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{config: c, cache: map[key]*Record{}, deaf: c.Shared, ends: map[string]time.Time{}, endsOf: endsTable(), table: storage.Table[Record]{
 		Name: "browser_session", Sealer: c.Sealer,
 		Indexes: map[string]storage.Index[Record]{
 			"sub": {Counted: true, Values: func(r *Record) []string { return []string{r.Identity.Provider + "/" + r.Identity.Subject} }},
@@ -229,22 +240,30 @@ func (s *Store) End(ctx context.Context, cookie string) error {
 }
 
 // EndSubject ends all sessions of a subject at a provider, EndProviderSession
-// those that were born in one provider session.
+// those that were born in one provider session; and both what tokens were issued
+// before (see Ended), at once in this process even if it cannot be written.
 func (s *Store) EndSubject(ctx context.Context, provider, sub string) error {
-	return s.endBy(ctx, "sub", provider+"/"+sub)
+	return s.endBy(ctx, "sub", provider+"/"+sub, OfSubject(provider, sub))
 }
 
 // EndProviderSession ends the sessions that a provider's session stands behind.
 func (s *Store) EndProviderSession(ctx context.Context, provider, sid string) error {
-	return s.endBy(ctx, "sid", provider+"/"+sid)
+	return s.endBy(ctx, "sid", provider+"/"+sid, OfProviderSession(provider, sid))
 }
 
-func (s *Store) endBy(ctx context.Context, index, value string) error {
+func (s *Store) endBy(ctx context.Context, index, value, name string) error {
 	const batch = 200
-	for {
+	now := s.config.Now().UTC()
+	s.learnEnd(name, now)
+	for first := true; ; first = false {
 		var ids []string
 		err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
 			var err error
+			if first {
+				if err := s.endsOf.Put(tx, s.config.Site, name, &end{At: now}); err != nil {
+					return err
+				}
+			}
 			if ids, err = s.table.IDsBy(tx, s.config.Site, index, value, "", batch); err != nil {
 				return err
 			}
@@ -271,6 +290,7 @@ func (s *Store) endBy(ctx context.Context, index, value string) error {
 func (s *Store) Sweep(ctx context.Context) error {
 	const batch = 200
 	now := s.config.Now().UTC()
+	s.forgetEnds(now)
 	after := storage.Entry{}
 	for {
 		var entries []storage.Entry
@@ -309,15 +329,50 @@ func (s *Store) Sweep(ctx context.Context) error {
 	}
 }
 
-// Watch forgets what other nodes changed, until ctx ends.
-func (s *Store) Watch(ctx context.Context) error {
-	return s.config.Store.Watch(ctx, s.table.Prefix(s.config.Site), nil, func(keys [][]byte) {
+// Watch hears what other nodes change, until ctx ends. While it cannot, nothing is
+// served from memory that they might have changed.
+func (s *Store) Watch(ctx context.Context) {
+	var both sync.WaitGroup
+	both.Go(func() { s.again(ctx, "sessions", s.watchSessions) })
+	both.Go(func() { s.again(ctx, "ends", s.watchEnds) })
+	both.Wait()
+}
+
+// watchAgain is the pause before a watch begins again.
+const watchAgain = 100 * time.Millisecond
+
+func (s *Store) again(ctx context.Context, what string, watch func(context.Context) error) {
+	for ctx.Err() == nil {
+		err := watch(ctx)
+		if ctx.Err() != nil || errors.Is(err, storage.ErrClosed) {
+			return
+		}
+		s.config.Log.WarnContext(ctx, "watching "+what, "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchAgain):
+		}
+	}
+}
+
+func (s *Store) watchSessions(ctx context.Context) error {
+	defer s.forgetAll(s.config.Shared)
+	return s.config.Store.Watch(ctx, s.table.Prefix(s.config.Site), func() { s.forgetAll(false) }, func(keys [][]byte) {
 		for _, key := range keys {
 			if parts, err := storage.Parts(key); err == nil {
 				s.forgetID(parts[len(parts)-1]) // read again at the next use
 			}
 		}
 	})
+}
+
+// forgetAll drops all sessions from memory; deaf: until Watch hears again.
+func (s *Store) forgetAll(deaf bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf = deaf
+	s.gone++
+	clear(s.cache)
 }
 
 func (s *Store) epoch() uint64 {
@@ -331,7 +386,7 @@ func (s *Store) epoch() uint64 {
 func (s *Store) remember(id key, r *Record, before uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone != before {
+	if s.gone != before || s.deaf {
 		delete(s.cache, id)
 		return
 	}

@@ -1,0 +1,161 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nightlatch/nightlatch/storage"
+)
+
+// What has ended at the provider, a person's sessions or one session, also ends
+// access tokens that were issued before. The store remembers it for every node and
+// for the next start; each node has it in memory while Watch runs, so that judging
+// a token costs no storage read.
+
+// EndsKept is how long an end is remembered: longer than any access token lives.
+const EndsKept = 24 * time.Hour
+
+// end is the latest instant at which something ended.
+type end struct {
+	At time.Time `json:"at"`
+}
+
+func endsTable() storage.Table[end] {
+	return storage.Table[end]{Name: "ended", Expires: func(e *end) time.Time { return e.At.Add(EndsKept) }}
+}
+
+// OfSubject and OfProviderSession name what may end.
+func OfSubject(provider, sub string) string { return keyOf("sub/" + provider + "/" + sub).id() }
+
+// OfProviderSession names a session at a provider by its sid.
+func OfProviderSession(provider, sid string) string { return keyOf("sid/" + provider + "/" + sid).id() }
+
+// Ended tells whether one of these (see OfSubject) ended at or after an instant:
+// what was issued then is not valid any more. While Watch does not hear, it asks
+// the store.
+func (s *Store) Ended(ctx context.Context, issued time.Time, names ...string) (bool, error) {
+	s.mu.Lock()
+	heard := s.endsHeard
+	for _, name := range names {
+		if at, ok := s.ends[name]; ok && !issued.After(at) {
+			s.mu.Unlock()
+			return true, nil
+		}
+	}
+	s.mu.Unlock()
+	if heard {
+		return false, nil
+	}
+	found := false
+	err := s.config.Store.View(ctx, func(tx storage.Tx) error {
+		found = false
+		for _, name := range names {
+			e, err := s.endsOf.Get(tx, s.config.Site, name)
+			switch {
+			case errors.Is(err, storage.ErrNotFound):
+			case err != nil:
+				return err
+			case !issued.After(e.At):
+				found = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("reading ends: %w", err)
+	}
+	return found, nil
+}
+
+// learnEnd notes an end in memory.
+func (s *Store) learnEnd(name string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at.After(s.ends[name]) {
+		s.ends[name] = at
+	}
+}
+
+// hearEnds tells from when on the ends in memory are all there are.
+func (s *Store) hearEnds(heard bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endsHeard = heard
+}
+
+// watchEnds keeps the ends in memory complete until ctx ends or the store cannot
+// tell any more.
+func (s *Store) watchEnds(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer s.hearEnds(false)
+	err := s.config.Store.Watch(ctx, s.endsOf.Prefix(s.config.Site), func() {
+		if err := s.readEnds(ctx); err != nil {
+			cancel(err)
+			return
+		}
+		s.hearEnds(true)
+	}, func(keys [][]byte) {
+		if err := s.readEndsOf(ctx, keys); err != nil {
+			s.hearEnds(false) // at once
+			cancel(err)
+		}
+	})
+	if cause := context.Cause(ctx); err == nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (s *Store) readEnds(ctx context.Context) error {
+	const page = 500
+	return s.config.Store.View(ctx, func(tx storage.Tx) error {
+		for after := ""; ; {
+			rows, err := s.endsOf.List(tx, s.config.Site, after, page)
+			if err != nil {
+				return fmt.Errorf("reading ends: %w", err)
+			}
+			for _, row := range rows {
+				s.learnEnd(row.ID, row.Record.At)
+			}
+			if len(rows) < page {
+				return nil
+			}
+			after = rows[len(rows)-1].ID
+		}
+	})
+}
+
+func (s *Store) readEndsOf(ctx context.Context, keys [][]byte) error {
+	return s.config.Store.View(ctx, func(tx storage.Tx) error {
+		for _, key := range keys {
+			parts, err := storage.Parts(key)
+			if err != nil {
+				return err
+			}
+			name := parts[len(parts)-1]
+			e, err := s.endsOf.Get(tx, s.config.Site, name)
+			switch {
+			case errors.Is(err, storage.ErrNotFound): // it was swept
+			case err != nil:
+				return fmt.Errorf("reading ends: %w", err)
+			default:
+				s.learnEnd(name, e.At)
+			}
+		}
+		return nil
+	})
+}
+
+// forgetEnds lets go of ends that no token can have been issued before.
+func (s *Store) forgetEnds(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, at := range s.ends {
+		if now.Sub(at) > EndsKept {
+			delete(s.ends, name)
+		}
+	}
+}

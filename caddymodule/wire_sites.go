@@ -141,7 +141,8 @@ func (a *App) wireSite(ctx context.Context, s *Site) error {
 		BearerAudience: s.BearerAudience, Assertion: s.Assertion, IdentityHeaders: slices.Collect(maps.Keys(s.HeaderUp)), Public: s.isPublic, Allow: s.permits, Offline: s.isOffline, OriginalURL: originalURL, Forwarded: forwarded,
 		SessionIdle: s.idle, SessionMax: s.max, SessionRecheck: s.recheck,
 		Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
-		Now: faults.now, Log: a.log.With("site", s.URL), Events: func(name string, data map[string]any) { a.emit("site_"+name, data) },
+		Shared: a.engine.shared(),
+		Now:    faults.now, Log: a.log.With("site", s.URL), Events: func(name string, data map[string]any) { a.emit("site_"+name, data) },
 	}
 	var err error
 	if s.rp, err = adapter.New(c); err != nil {

@@ -165,7 +165,8 @@ func TestO17_DevicePolls(t *testing.T) {
 		if page := w.browser().enter(d.text("user_code")); !strings.Contains(page.body, "wrong or has expired") {
 			t.Errorf("page: %s", page.body)
 		}
-		if page, left := b.submit(login, "login", credentials("alice", "alice-pw")); left != nil || page.status != 400 {
+		anew, _ := b.submit(login, "login", credentials("alice", "alice-pw")) // it was open for too long
+		if page, left := b.submit(anew, "login", credentials("alice", "alice-pw")); left != nil || page.status != 400 {
 			t.Errorf("after the code's time: %v %s", left, page.body)
 		}
 		w.poll("reports", d).fails(400, "expired_token", "")

@@ -17,27 +17,29 @@ import (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 5, "rounds in which product and baseline alternate")
-	each := flag.Duration("each", 2*time.Second, "load in one round on one path")
+	var b bench
+	flag.IntVar(&b.rounds, "rounds", 5, "rounds in which product and baseline alternate")
+	flag.DurationVar(&b.each, "each", 2*time.Second, "load in one round on one path")
 	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, keepalive, million, store")
-	profiles := flag.String("profiles", "", "folder for a CPU profile of the gateway for each path, taken after the rounds")
-	sessions := flag.Int("sessions", 1_000_000, "offline sessions in the store of the groups million and store")
-	grants := flag.Int("grants", 100_000, "grants in the group keepalive")
+	flag.StringVar(&b.profiles, "profiles", "", "folder for a CPU profile of the gateway for each path, taken after the rounds")
+	flag.IntVar(&b.sessions, "sessions", 1_000_000, "offline sessions in the store of the groups million and store")
+	flag.IntVar(&b.grants, "grants", 100_000, "grants in the group keepalive")
+	flag.StringVar(&b.kept, "store", "", "folder of the group store, which stays for the next run; default: one that is removed")
 	flag.Parse()
 	if dir := os.Getenv(storeEnv); dir != "" {
-		if err := measureStore(dir, *sessions); err != nil {
+		if err := measureStore(dir, b.sessions); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
 		return
 	}
-	if err := run(*rounds, *each, *only, *profiles, *sessions, *grants); err != nil {
+	if err := run(b, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, each time.Duration, only, profiles string, sessions, grants int) error {
+func run(b bench, only string) error {
 	dir, err := os.MkdirTemp("", "nightlatch-bench-")
 	if err != nil {
 		return err
@@ -52,9 +54,9 @@ func run(rounds int, each time.Duration, only, profiles string, sessions, grants
 		return err
 	}
 	defer stop()
-	fmt.Printf("%s, %d cores, servers and load on the same cores; %d rounds of %v, median (range)\n\n", runtime.Version(), runtime.NumCPU(), rounds, each)
+	fmt.Printf("%s, %d cores, servers and load on the same cores; %d rounds of %v, median (range)\n\n", runtime.Version(), runtime.NumCPU(), b.rounds, b.each)
 
-	b := bench{binary: binary, dir: dir, upstream: upstream, rounds: rounds, each: each, sessions: sessions, grants: grants, profiles: profiles}
+	b.binary, b.dir, b.upstream = binary, dir, upstream
 	for _, group := range []struct {
 		name string
 		run  func() error
@@ -73,6 +75,7 @@ type bench struct {
 	rounds                int
 	each                  time.Duration
 	sessions, grants      int
+	kept                  string // folder of the group store; empty: a temporary one
 	profiles              string // folder; "": none
 	n                     int
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -33,10 +35,12 @@ const (
 // store: the embedded engine alone, without Caddy and HTTP, with many offline
 // sessions of about 700 bytes that have rotated before.
 func (b *bench) store() error {
-	dir := filepath.Join(b.dir, "store")
+	dir := cmp.Or(b.kept, filepath.Join(b.dir, "store"))
 	fmt.Printf("store with %d client sessions, engine alone\n", b.sessions)
-	if err := fillStore(dir, b.sessions); err != nil {
-		return err
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := fillStore(dir, b.sessions); err != nil {
+			return err
+		}
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -2,6 +2,7 @@ package badger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -127,6 +128,9 @@ func traceSyncs(t *testing.T, dir string, unsynced bool) (between []int) {
 		switch sig := status.StopSignal(); sig {
 		case syscall.SIGTRAP | 0x80:
 			info, err := syscallInfo(tid)
+			if errors.Is(err, syscall.ESRCH) {
+				continue // the process ends, and its threads with it
+			}
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -47,6 +47,10 @@ const config = `{
 			user alice {
 				password alice-demo
 			}
+			user admin {
+				password admin-demo
+				admin
+			}
 			client reports {
 				secret reports-demo
 				service_account

@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"time"
 
@@ -43,6 +47,9 @@ func (b *bench) million() error {
 		return err
 	}
 	defer g.stop()
+	if err := b.console(g); err != nil {
+		return err
+	}
 	for _, workers := range []int{1, 8, 64} {
 		do, err := g.refreshes(workers)
 		if err != nil {
@@ -53,6 +60,69 @@ func (b *bench) million() error {
 		}
 	}
 	fmt.Printf("  resident afterwards %.0f MiB\n\n", g.rss())
+	return nil
+}
+
+// console asks by REST what an administrator's page of a client needs.
+func (b *bench) console(g *gateway) error {
+	resp, err := http.PostForm("http://"+g.realm+"/realms/demo/protocol/openid-connect/token", url.Values{
+		"client_id": {"admin-cli"}, "grant_type": {"password"}, "username": {"admin"}, "password": {"admin-demo"},
+	})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&token); err != nil {
+		return err
+	}
+	get := func(path string, into any) (float64, error) {
+		req, err := http.NewRequest(http.MethodGet, "http://"+g.realm+"/admin/realms/demo/"+path, nil)
+		if err != nil {
+			return 0, err
+		}
+		req.Header.Set("Authorization", "Bearer "+token.AccessToken)
+		at := time.Now()
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		took := ms(time.Since(at))
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s answered %d %s", path, resp.StatusCode, body)
+		}
+		if err == nil {
+			err = json.Unmarshal(body, into)
+		}
+		return took, err
+	}
+	var clients []struct{ ID string }
+	if _, err := get("clients?clientId=reports", &clients); err != nil || len(clients) != 1 {
+		return fmt.Errorf("looking for a client: %d, %v", len(clients), err)
+	}
+	at := "clients/" + clients[0].ID
+	var count, first, middle []float64
+	for range b.rounds {
+		var n struct{ Count int }
+		took, err := get(at+"/offline-session-count", &n)
+		if err != nil || n.Count < b.sessions {
+			return fmt.Errorf("counted %d: %v", n.Count, err)
+		}
+		count = append(count, took)
+		for from, times := range map[int]*[]float64{0: &first, b.sessions / 2: &middle} {
+			var page []any
+			took, err := get(fmt.Sprintf("%s/offline-sessions?first=%d&max=100", at, from), &page)
+			if err != nil || len(page) != 100 {
+				return fmt.Errorf("listed %d: %v", len(page), err)
+			}
+			*times = append(*times, took)
+		}
+	}
+	fmt.Printf("  by REST: count %s ms, first page of 100 %s ms, a page in the middle %s ms\n", show(count, 1), show(first, 1), show(middle, 1))
 	return nil
 }
 

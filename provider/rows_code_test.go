@@ -5,9 +5,12 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/user"
@@ -67,6 +70,110 @@ func TestCodeExchange(t *testing.T) {
 		r := w.browser().grant("alice", "spa", "openid offline_access")
 		w.refresh("spa", r.refreshed()).ok()
 		w.refresh("reports", r.refreshed()).fails(400, "invalid_grant", "")
+	})
+}
+
+// The same request again, by its key, is no second use of a code: an answer that
+// was lost costs nobody a login. Whoever has not the key is found as ever.
+func TestCodeExchangeAgain(t *testing.T) {
+	w := newWorld(t, singleUse(0))
+	b := w.browser()
+	b.grant("alice", "reports", "openid")
+	code := func() string { return b.authorize("", "reports", "openid offline_access").Get("code") }
+	same := func(first, again *reply) {
+		t.Helper()
+		if again.refreshed() != first.refreshed() || again.claims()["offline_session"] != first.claims()["offline_session"] ||
+			again.idClaims()["nonce"] != "n-1" || again.text("scope") != first.text("scope") {
+			t.Errorf("another answer: %v, %v", first.json, again.json)
+		}
+	}
+	t.Run("as often as needed", func(t *testing.T) {
+		c := code()
+		first := w.exchange("reports", c, key, "k").ok()
+		for range 3 {
+			w.advance(2 * time.Minute) // a used code outlives its minute
+			same(first, w.exchange("reports", c, key, "k").ok())
+		}
+		w.restart()
+		same(first, w.exchange("reports", c, key, "k").ok())
+		next := w.refresh("reports", first.refreshed()).ok()
+		// The answer was used: a late duplicate on the wire.
+		w.exchange("reports", c, key, "k").fails(400, "invalid_grant", "")
+		w.refresh("reports", next.refreshed()).ok()
+		if n := w.count(event.OfflineSessionStart, ""); n != 1 {
+			t.Errorf("%d sessions began", n)
+		}
+	})
+	t.Run("in doubt", func(t *testing.T) {
+		for name, doubt := range map[string]*atomic.Int32{"happened": &w.backend.next, "lost": &w.backend.lost} {
+			c := code()
+			doubt.Store(1)
+			w.exchange("reports", c, key, "k").fails(503, "temporarily_unavailable", "")
+			doubt.Store(0)
+			r := w.exchange("reports", c, key, "k").ok()
+			w.refresh("reports", r.refreshed()).ok()
+			if !w.active(r.access()) {
+				t.Errorf("%s: the session ended", name)
+			}
+		}
+	})
+	t.Run("its own commit", func(t *testing.T) {
+		c := code()
+		w.backend.again.Store(1)
+		w.refresh("reports", w.exchange("reports", c).ok().refreshed()).ok()
+	})
+	for name, more := range map[string][]string{"another key": {key, "k2"}, "no key": nil} {
+		t.Run(name, func(t *testing.T) {
+			c := code()
+			first := w.exchange("reports", c, key, "k").ok()
+			w.exchange("reports", c, more...).fails(400, "invalid_grant", "")
+			w.refresh("reports", first.refreshed()).fails(400, "invalid_grant", "revoked")
+			w.exchange("reports", c, key, "k").fails(400, "invalid_grant", "revoked")
+		})
+	}
+	t.Run("the key alone is not enough", func(t *testing.T) {
+		c := code()
+		first := w.exchange("reports", c, key, "k").ok()
+		w.exchange("other", c, key, "k").fails(400, "invalid_grant", "")
+		w.exchange("reports", c, key, "k", "code_verifier", verifier+"x").fails(400, "invalid_request", "") // twice
+		for _, wrong := range [][]string{
+			{"redirect_uri", callback}, {"redirect_uri", callback + "/", "code_verifier", verifier}, {"redirect_uri", callback, "code_verifier", verifier + "x"},
+		} {
+			w.post("token", "reports", append([]string{"grant_type", "authorization_code", "code", c, key, "k"}, wrong...)...).fails(400, "invalid_grant", "")
+		}
+		same(first, w.exchange("reports", c, key, "k").ok())
+	})
+	t.Run("what happened meanwhile", func(t *testing.T) {
+		c := code()
+		first := w.exchange("reports", c, key, "k").ok()
+		w.editUser("alice", func(u *user.User) { u.Enabled = false })
+		w.exchange("reports", c, key, "k").fails(400, "invalid_grant", "user_disabled")
+		w.editUser("alice", func(u *user.User) { u.Enabled = true })
+		w.post("revoke", "reports", "token", first.refreshed()).ok()
+		w.exchange("reports", c, key, "k").fails(400, "invalid_grant", "revoked")
+	})
+	t.Run("parallel", func(t *testing.T) {
+		c := code()
+		replies := make([]*reply, 20)
+		var all sync.WaitGroup
+		for i := range replies {
+			all.Go(func() { replies[i] = w.exchange("reports", c, key, "k") })
+		}
+		all.Wait()
+		for _, r := range replies {
+			same(replies[0].ok(), r.ok())
+		}
+	})
+	t.Run("a device", func(t *testing.T) {
+		w.editClient("reports", func(c *client.Client) { c.DeviceGrant = true })
+		d := w.device("reports", "openid offline_access")
+		w.browser().letIn("alice", d, "accept")
+		first := w.poll("reports", d, key, "k").ok()
+		if again := w.poll("reports", d, key, "k").ok(); again.refreshed() != first.refreshed() {
+			t.Error("another refresh token")
+		}
+		w.poll("reports", d).fails(400, "invalid_grant", "")
+		w.refresh("reports", first.refreshed()).ok() // nothing was ended
 	})
 }
 
@@ -214,7 +321,7 @@ func TestDiscovery(t *testing.T) {
 	if !slices.Contains(scopes, any("offline_access")) || !slices.Contains(scopes, any("openid")) {
 		t.Errorf("scopes %v", scopes)
 	}
-	if doc.json["nightlatch_refresh_idempotency"] != true {
+	if doc.json["nightlatch_refresh_idempotency"] != true || doc.json["nightlatch_code_idempotency"] != true {
 		t.Error("a client cannot tell that Idempotency-Key is known (docs/idempotent-refresh.md)")
 	}
 	oauth := get(origin + "/.well-known/oauth-authorization-server/realms/demo")

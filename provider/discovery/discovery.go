@@ -70,6 +70,8 @@ type configuration struct {
 	// RefreshIdempotency: the token endpoint knows the Idempotency-Key of a
 	// refresh request (docs/idempotent-refresh.md).
 	RefreshIdempotency bool `json:"nightlatch_refresh_idempotency"`
+	// CodeIdempotency: and that of a request with a code.
+	CodeIdempotency bool `json:"nightlatch_code_idempotency"`
 }
 
 // Configuration serves …/.well-known/openid-configuration and RFC 8414's form.
@@ -120,6 +122,7 @@ func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
 		RevocationAuthAlgorithms:    assertion,
 		ResponseIss:                 true,
 		RefreshIdempotency:          true,
+		CodeIdempotency:             true,
 	})
 }
 

@@ -15,7 +15,8 @@ import (
 )
 
 // authorizationCode exchanges a code (RFC 6749 §4.1.3). A code that comes twice
-// ends what it was exchanged for (§4.1.2).
+// ends what it was exchanged for (§4.1.2); the same request again, by its key, is
+// no second use.
 func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, error) {
 	if !req.client.StandardFlow {
 		return nil, oidc.Errorf(oidc.CodeUnauthorizedClient, "client may not use the authorization code flow")
@@ -39,6 +40,13 @@ func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, 
 		if code.Client != req.client.ID {
 			return oidc.Errorf(oidc.CodeInvalidGrant, "code was issued to another client")
 		}
+		if code.UsedWith(req.key) {
+			if err := proven(req, code); err != nil {
+				return err
+			}
+			out, err = h.again(tx, req, code)
+			return err
+		}
 		if code.Used {
 			ended, err := session.End(tx, h.Realm, code.ClientSession, session.Revoked, req.now)
 			if ended != nil {
@@ -57,7 +65,7 @@ func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, 
 			return err
 		}
 		tell(req.told(out)...)
-		return session.UseCode(tx, h.Realm, raw, code, id)
+		return session.UseCode(tx, h.Realm, raw, code, id, req.key)
 	})
 	switch {
 	case err != nil:
@@ -93,6 +101,40 @@ func verified(req *request, challenge string) error {
 	return nil
 }
 
+// again answers the request that used a code once more: the tokens of the session
+// that it began, while that is at its first refresh token. It writes nothing. Once
+// the answer was used there is nothing to repeat, and nobody to blame.
+func (h *Handler) again(tx storage.Tx, req *request, code *session.Code) (*issue, error) {
+	st, err := standing.Read(tx, h.Realm, code.ClientSession)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, oidc.Errorf(oidc.CodeInvalidGrant, "session has ended")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Judge(code.IssuedAt, req.now); err != nil {
+		return nil, err
+	}
+	if st.Session.Generation > 1 {
+		return nil, oidc.Errorf(oidc.CodeInvalidGrant, "code was used before, and so was the refresh token that it brought")
+	}
+	granted, audience, err := entitled(req, st, code)
+	if err != nil {
+		return nil, err
+	}
+	return &issue{standing: st, granted: granted, audience: audience, nonce: code.Nonce, acr: code.ACR, refresh: true}, nil
+}
+
+// entitled decides what an access token gets for a code, and its audience.
+func entitled(req *request, st *standing.Standing, code *session.Code) (client.Granted, []string, error) {
+	audience, err := target(req.resource, code.Resource)
+	if err != nil {
+		return client.Granted{}, nil, err
+	}
+	granted, err := client.Narrow(st.Client, st.Scopes, st.Roles, code.Scopes, nil)
+	return granted, audience, roleMissing(err)
+}
+
 // exchange begins the session that the code stands for; the caller notes that it
 // was used.
 func (h *Handler) exchange(tx storage.Tx, req *request, code *session.Code, id string) (*issue, error) {
@@ -122,13 +164,9 @@ func (h *Handler) exchange(tx storage.Tx, req *request, code *session.Code, id s
 		}
 		us = nil
 	}
-	audience, err := target(req.resource, code.Resource)
+	granted, audience, err := entitled(req, st, code)
 	if err != nil {
 		return nil, err
-	}
-	granted, err := client.Narrow(st.Client, st.Scopes, st.Roles, code.Scopes, nil)
-	if err != nil {
-		return nil, roleMissing(err)
 	}
 	st.UserSession = us
 	st.Session = &session.ClientSession{

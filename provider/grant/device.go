@@ -42,6 +42,10 @@ func (h *Handler) deviceCode(ctx context.Context, req *request) (*issue, error) 
 		next, outcome := d.Poll(req.now)
 		switch outcome {
 		case session.DeviceUsed:
+			if d.Granted.UsedWith(req.key) {
+				out, err = h.again(tx, req, d.Granted)
+				return err
+			}
 			// A device whose answer was lost asks again: no reason to end a session.
 			return oidc.Errorf(oidc.CodeInvalidGrant, "device_code was used before")
 		case session.DeviceExpired:
@@ -61,7 +65,7 @@ func (h *Handler) deviceCode(ctx context.Context, req *request) (*issue, error) 
 			return err
 		}
 		tell(req.told(out)...)
-		return session.UseDevice(tx, h.Realm, raw, *d, id)
+		return session.UseDevice(tx, h.Realm, raw, *d, id, req.key)
 	})
 	if err == nil {
 		err = wait

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -33,11 +34,24 @@ type Code struct {
 	Browser     string    `json:"browser"`
 	IssuedAt    time.Time `json:"issued_at"`
 
-	// Used codes are kept until they would have expired, so that a second use
-	// ends the session that came of the first (RFC 6749 §4.1.2).
+	// Used codes are kept for a while, so that a second use ends the session that
+	// came of the first (RFC 6749 §4.1.2), unless it is the same request again, by
+	// its key.
 	Used          bool      `json:"used,omitempty"`
 	ClientSession string    `json:"client_session,omitempty"`
+	KeyHash       []byte    `json:"key_hash,omitempty"` // of the Idempotency-Key that used it
 	Expires       time.Time `json:"expires"`
+}
+
+// UsedWith tells whether a request with this key used the code.
+func (c *Code) UsedWith(keyHash []byte) bool {
+	return c.Used && len(c.KeyHash) > 0 && bytes.Equal(c.KeyHash, keyHash)
+}
+
+// used is the code after its exchange for a client session.
+func (c Code) used(clientSession string, keyHash []byte) Code {
+	c.Used, c.ClientSession, c.KeyHash = true, clientSession, keyHash
+	return c
 }
 
 // usedCode is how long a used code is remembered.
@@ -65,10 +79,10 @@ func TakeCode(tx storage.Tx, realm, raw string) (*Code, error) {
 	return Codes.Get(tx, realm, codeID(raw))
 }
 
-// UseCode notes that a code was exchanged for a client session.
-func UseCode(tx storage.Tx, realm, raw string, c *Code, clientSession string) error {
-	used := *c
-	used.Used, used.ClientSession = true, clientSession
+// UseCode notes that a code was exchanged for a client session by a request with
+// a key.
+func UseCode(tx storage.Tx, realm, raw string, c *Code, clientSession string, keyHash []byte) error {
+	used := c.used(clientSession, keyHash)
 	used.Expires = c.IssuedAt.Add(usedCode)
 	if err := Codes.Put(tx, realm, codeID(raw), &used); err != nil {
 		return fmt.Errorf("writing used code: %w", err)

@@ -232,10 +232,9 @@ func KeepDevice(tx storage.Tx, realm, raw string, d DeviceAuthorization) error {
 	return nil
 }
 
-// UseDevice notes that a device has had its tokens.
-func UseDevice(tx storage.Tx, realm, raw string, d DeviceAuthorization, clientSession string) error {
-	used := *d.Granted
-	used.Used, used.ClientSession = true, clientSession
+// UseDevice notes that a device has had its tokens, by a request with a key.
+func UseDevice(tx storage.Tx, realm, raw string, d DeviceAuthorization, clientSession string, keyHash []byte) error {
+	used := d.Granted.used(clientSession, keyHash)
 	d.Granted = &used
 	return KeepDevice(tx, realm, raw, d)
 }

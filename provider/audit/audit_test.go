@@ -373,7 +373,11 @@ func TestTypedTexts(t *testing.T) {
 	f := newFixture(t)
 	long := strings.Repeat("é", 4000)
 	for _, name := range []string{long, "\xff\xfe", "a\x00b", "", strings.Repeat("x", 254) + "é"} {
-		f.tell(event.Event{Time: t0, Type: event.LoginError, Username: name, Client: name, Subject: name, Reason: name})
+		details := map[string]string{"grant_type": name}
+		f.tell(event.Event{Time: t0, Type: event.LoginError, Username: name, Client: name, Subject: name, Reason: name, Details: details})
+		if details["grant_type"] != name {
+			t.Error("the teller's map was changed")
+		}
 	}
 	if n := len(f.find(audit.Query{})); n != 5 {
 		t.Errorf("%d kept of 5", n)
@@ -381,6 +385,9 @@ func TestTypedTexts(t *testing.T) {
 	for _, r := range f.find(audit.Query{}) {
 		if len(r.Client) > 300 {
 			t.Errorf("client of %d bytes", len(r.Client))
+		}
+		if n := len(r.Details["grant_type"]); n > 1100 {
+			t.Errorf("a detail of %d bytes", n)
 		}
 		if r.Client == "" {
 			continue

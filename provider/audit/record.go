@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -34,12 +35,24 @@ func some(value func(*event.Event) string) func(*event.Event) []string {
 // long.
 const maxText = 255
 
+// maxDetail bounds each of the details, which hold what somebody typed too: a
+// grant type, a list of scopes.
+const maxDetail = 1 << 10
+
 // clip cuts an event's texts, and makes them read back as they were indexed.
 func clip(e event.Event) event.Event {
 	for _, text := range []*string{&e.Client, &e.Subject, &e.Username, &e.Session, &e.OfflineSession, &e.IP, &e.Reason} {
-		*text = strings.ToValidUTF8((*text)[:min(len(*text), maxText)], "\uFFFD")
+		*text = cut(*text, maxText)
+	}
+	e.Details = maps.Clone(e.Details) // other sinks have the same map
+	for name, value := range e.Details {
+		e.Details[name] = cut(value, maxDetail)
 	}
 	return e
+}
+
+func cut(text string, most int) string {
+	return strings.ToValidUTF8(text[:min(len(text), most)], "\uFFFD")
 }
 
 // keeps tells whether the realm keeps a type of event.

@@ -4,6 +4,7 @@ package seal_test
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,6 +33,11 @@ func TestSaveReplaces(t *testing.T) {
 		}
 	}
 	before, _ := os.Stat(path)
+	reader, err := os.Open(path) // somebody reads the old file
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
 	k, _ := seal.New()
 	if err := k.Save(link, true); err != nil {
 		t.Fatal(err)
@@ -45,6 +51,14 @@ func TestSaveReplaces(t *testing.T) {
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("the link was replaced: %v %v", info, err)
+	}
+	if raw, err := io.ReadAll(reader); err != nil {
+		t.Error(err)
+	} else if old, err := seal.Parse(raw); err != nil || old.Same(k) {
+		t.Errorf("the old file was written over: %v", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("files left: %v", left)
 	}
 	if err := k.Save(filepath.Join(dir, "none", "key"), true); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no folder: %v", err)

@@ -192,6 +192,16 @@ func TestRekeyKilled(t *testing.T) {
 				return false
 			}()
 			done = !died
+			// As soon as the old key cannot open everything, the store says so.
+			renewed := errors.Is(s.store.Each(t.Context(), nil, func(it storage.Item) error {
+				if by, sealed := seal.SealedWith(it); sealed && by != first.Keys()[0] {
+					return errKilled
+				}
+				return nil
+			}), errKilled)
+			if err := seal.Check(t.Context(), s.store, first); renewed && !errors.Is(err, seal.ErrForeignKey) {
+				t.Errorf("killed at update %d: the old key file: %v", at, err)
+			}
 			k := s.whole(t)
 			// The gateway may run in between; it seals with the newest.
 			err := s.store.Update(t.Context(), func(tx storage.Tx) error {

@@ -2,9 +2,11 @@ package transfer_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -133,6 +135,26 @@ func TestBackupThatIsNone(t *testing.T) {
 		} else if err != nil && !errors.Is(err, transfer.ErrBadBackup) {
 			t.Errorf("byte %d changed: %v", n, err)
 		}
+	}
+	// Behind gzip's own checksum stands ours.
+	line, packed, _ := bytes.Cut(raw, []byte("\n"))
+	zip, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(zip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var forged bytes.Buffer
+	forged.Write(append(line, '\n'))
+	again := gzip.NewWriter(&forged)
+	_, err = again.Write(bytes.Replace(body, []byte("two"), []byte("too"), 1))
+	if err := errors.Join(err, again.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(forged.Bytes()); !errors.Is(err, transfer.ErrBadBackup) {
+		t.Errorf("another value: %v", err)
 	}
 	for name, more := range map[string][]byte{"another one": raw, "a byte": {0}} {
 		if _, err := read(append(bytes.Clone(raw), more...)); !errors.Is(err, transfer.ErrBadBackup) {

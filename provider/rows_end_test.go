@@ -185,6 +185,9 @@ func TestO39_ClientDisabledAndDeleted(t *testing.T) {
 	if given, _ := have(); given != nil {
 		t.Errorf("its consent is left: %+v", given)
 	}
+	if q := b.silently("other", "openid"); q.Get("code") == "" {
+		t.Errorf("the login ended with the client: %v", q)
+	}
 	if err := w.provider.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}

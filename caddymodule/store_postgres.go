@@ -28,7 +28,7 @@ type PostgresStore struct {
 	URL string `json:"url,omitempty"`
 	// Schema that holds the tables; made if it is missing. Default: nightlatch.
 	Schema string `json:"schema,omitempty"`
-	// Connections of this process, two more apart. Default: 16.
+	// Connections of this process, one more apart. Default: 16.
 	MaxConns int `json:"max_conns,omitempty"`
 	// How long the server may work on one message, waiting for locks included.
 	// Default: 10s.

@@ -222,6 +222,9 @@ func (p *Provider) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if !p.config.Store.Alone(ctx, "sweep of realm "+p.config.Realm, 2*sweepEvery) {
+			continue // another node does
+		}
 		if err := p.Sweep(ctx); err != nil && ctx.Err() == nil {
 			p.config.Logger.Error("sweeping", "realm", p.config.Realm, "err", err)
 		}

@@ -100,6 +100,19 @@ func (s *Store) Hold(ctx context.Context, name, node string, d time.Duration) (L
 	return l, nil
 }
 
+// Alone tells whether this node is the one that does a piece of work, for at least
+// half of d from now on: it has the store to itself, or holds the lease.
+func (s *Store) Alone(ctx context.Context, work string, d time.Duration) bool {
+	if s.node == "" {
+		return true
+	}
+	_, err := s.Hold(ctx, work, s.node, d)
+	if err != nil && !errors.Is(err, ErrHeld) && ctx.Err() == nil {
+		s.log.Warn("taking turns with other nodes", "err", err)
+	}
+	return err == nil
+}
+
 // LetGo gives a lease back, so that another node need not wait for its end.
 // One that is not this node's any more is left alone.
 func (s *Store) LetGo(ctx context.Context, name, node string) error {

@@ -13,6 +13,9 @@ import (
 // Config of a Store.
 type Config struct {
 	Backend Backend
+	// Node names this process among those that share the backend; empty where it
+	// has it alone. Then it does all the work, else what Alone says.
+	Node string
 	// Now is the clock that judges expiry. Defaults to time.Now.
 	Now func() time.Time
 	// Logger defaults to one that discards.
@@ -26,6 +29,7 @@ type Config struct {
 // deadline, expiry by the injected clock, limits and counters.
 type Store struct {
 	backend  Backend
+	node     string
 	now      func() time.Time
 	log      *slog.Logger
 	retryFor time.Duration
@@ -39,7 +43,7 @@ type Stats struct {
 
 // New wraps a backend.
 func New(c Config) *Store {
-	s := &Store{backend: c.Backend, now: c.Now, log: c.Logger, retryFor: c.RetryFor}
+	s := &Store{backend: c.Backend, node: c.Node, now: c.Now, log: c.Logger, retryFor: c.RetryFor}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -162,13 +166,16 @@ func (s *Store) Sweep(ctx context.Context) error {
 }
 
 // Run sweeps at once and then at each interval (the usual one is a minute)
-// until ctx ends. A failed sweep is logged and tried again at the next.
+// until ctx ends; of several nodes one does. A failed sweep is logged and tried
+// again at the next.
 func (s *Store) Run(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("sweeping store", "err", err)
+		if s.Alone(ctx, "sweep", 2*every) {
+			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("sweeping store", "err", err)
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -291,6 +291,9 @@ func (s *Store) Sweep(ctx context.Context) error {
 	const batch = 200
 	now := s.config.Now().UTC()
 	s.forgetEnds(now)
+	if !s.config.Store.Alone(ctx, "sweep of site "+s.config.Site, 2*time.Minute) {
+		return nil // another node does
+	}
 	after := storage.Entry{}
 	for {
 		var entries []storage.Entry

@@ -172,7 +172,7 @@ func TestCluster(t *testing.T) {
 	}
 	refreshes := func() (n int) {
 		for _, node := range c.nodes {
-			n += strings.Count(node.out.String(), `"event":"grant_refreshed"`)
+			n += strings.Count(node.out.String(), `"event":"refresh_token"`) // the realm's word
 		}
 		return n
 	}

@@ -123,6 +123,7 @@ func (b *BadgerStore) open(log *slog.Logger) (storage.Backend, error) {
 // to it rather than to the configuration of the hour.
 type node struct {
 	store  *storage.Store
+	name   string // among those that share the store
 	keyset *seal.Keyset
 	vault  *vault.Vault
 	hub    hub
@@ -177,7 +178,13 @@ func openNode(e engine, key string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{store: storage.New(storage.Config{Backend: backend, Logger: log, Now: faults.now}), keyset: keyset, log: log}
+	name := "" // of this node, among those that share the store
+	if e.shared() {
+		name = rand.Text()
+	}
+	n := &node{
+		store: storage.New(storage.Config{Backend: backend, Node: name, Logger: log, Now: faults.now}), name: name, keyset: keyset, log: log,
+	}
 	if err := n.begin(e); err != nil {
 		n.cancel()
 		n.loops.Wait()
@@ -207,17 +214,15 @@ func (n *node) begin(e engine) error {
 	if err := seal.Check(ctx, n.store, n.keyset); err != nil {
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
-	var name string // of this node, among those that share the store
-	if e.shared() {
-		name = rand.Text()
+	if n.name != "" {
 		warn := func(err error) { n.log.Warn("noting who uses the store", "error", err) }
-		if err := appear(ctx, n.store, name, warn, &n.loops); err != nil {
+		if err := appear(ctx, n.store, n.name, warn, &n.loops); err != nil {
 			return fmt.Errorf("store %s: %w", e.name(), err)
 		}
 	}
 	var err error
 	n.vault, err = vault.New(vault.Config{
-		Store: n.store, Sealer: n.keyset, Node: name, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault, Now: faults.now,
+		Store: n.store, Sealer: n.keyset, Node: n.name, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault, Now: faults.now,
 	})
 	if err != nil {
 		return err

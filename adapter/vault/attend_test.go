@@ -223,10 +223,18 @@ func TestA09_OneNodeDoesIt(t *testing.T) {
 	}
 	wg.Wait()
 	e.counts(20, 20, 0)
-	// The one that did it is gone; another goes on.
+	// The one that did it is gone; another goes on, and then the others leave the
+	// work to it.
 	e.advance(16 * day)
 	nodes[0].Attend(context.Background())
 	e.counts(40, 40, 0)
+	for _, v := range nodes[1:] {
+		before := e.store.Stats().Views.Load()
+		v.Attend(context.Background())
+		if n := e.store.Stats().Views.Load() - before; n != 0 {
+			t.Errorf("a node without the lease has looked %d times for what is due", n)
+		}
+	}
 }
 
 func TestA09_RunStopsWhenTold(t *testing.T) {

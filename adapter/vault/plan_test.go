@@ -183,7 +183,7 @@ func TestMissesAreSpreadAndBounded(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	wrong := &Error{Class: ClassOperator, Code: "invalid_client", RetryAfter: time.Minute}
-	odd := &Error{Class: ClassOperator, Code: "invalid_request"}
+	odd := &Error{Class: ClassOperator, Code: "invalid_request", RetryAfter: time.Minute}
 	away := &Error{Class: ClassTransient, Code: "temporarily_unavailable"}
 	no := &Error{Class: ClassSuspended, Code: "invalid_grant"}
 	for name, c := range map[string]struct {

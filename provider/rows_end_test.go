@@ -160,6 +160,7 @@ func TestO39_ClientDisabledAndDeleted(t *testing.T) {
 	r = w.refresh("reports", r.refreshed()).ok()
 	r = w.refresh("reports", r.refreshed()).ok()
 
+	b.grant("alice", "other", "openid") // the login of 20 days ago is over by itself
 	var id, alice string
 	events := w.end(func(tx storage.Tx) ([]event.Event, bool, error) {
 		c := relyingParty(tx, "reports")

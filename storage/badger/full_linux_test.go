@@ -209,7 +209,7 @@ func childFills(b *Backend) error {
 		return err
 	}
 	limit := before
-	limit.Cur = 28 << 20
+	limit.Cur = 20 << 20
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		return err
 	}

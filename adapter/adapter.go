@@ -193,7 +193,8 @@ func New(c Config) (*RelyingParty, error) {
 		config: c, headers: newIdentityHeaders(c.IdentityHeaders), client: newClient(c.Provider), suffix: hex.EncodeToString(sum[:4]), secure: c.Site.Scheme == "https",
 		sessions: session.NewStore(session.Config{
 			Store: c.Store, Sealer: c.Sealer, Site: c.Site.String(), Idle: c.SessionIdle, Max: c.SessionMax,
-			Now: c.Now, Random: c.Random, Log: c.Log, Shared: c.Shared,
+			Behind: []string{session.OfProvider(c.Provider.Name), session.OfClient(c.Provider.Name, c.Provider.ClientID)},
+			Now:    c.Now, Random: c.Random, Log: c.Log, Shared: c.Shared,
 		}),
 	}
 	rp.sessionCookie = rp.cookieName("session")
@@ -218,6 +219,23 @@ func (rp *RelyingParty) EndSubject(ctx context.Context, sub string) error {
 // EndSession is about a sid: a user session, or the offline session of tokens.
 func (rp *RelyingParty) EndSession(ctx context.Context, sid string) error {
 	return rp.sessions.EndProviderSession(ctx, rp.config.Provider.Name, sid)
+}
+
+// EndAll ends, at once, all sessions of the site and all tokens of its provider
+// that are of before.
+func (rp *RelyingParty) EndAll(ctx context.Context) error {
+	return rp.sessions.EndAll(ctx, session.OfProvider(rp.config.Provider.Name))
+}
+
+// EndClient ends the tokens that a client has, and if it is the site's own the
+// sessions too; EndOffline tokens of its offline sessions alone.
+func (rp *RelyingParty) EndClient(ctx context.Context, client string) error {
+	return rp.sessions.EndAll(ctx, session.OfClient(rp.config.Provider.Name, client))
+}
+
+// EndOffline is about background access; browser sessions do not hang on it.
+func (rp *RelyingParty) EndOffline(ctx context.Context, client string) error {
+	return rp.sessions.EndAll(ctx, session.OfOffline(rp.config.Provider.Name, client))
 }
 
 // sweepEvery is how long an ended session stays in the store at the most.

@@ -132,21 +132,30 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 	}
 	provider := rp.config.Provider.Name
 	id := session.FromClaims(provider, claims)
-	v := verified{id: &id, issued: token.IssuedAt, expires: token.Expiry, behind: []string{session.OfSubject(provider, token.Subject)}}
+	v := verified{id: &id, issued: token.IssuedAt, expires: token.Expiry}
 	if ms, ok := claims["iat_ms"].(float64); ok {
 		v.issued = time.UnixMilli(int64(ms))
 	}
-	for _, name := range []string{"sid", "offline_session"} {
-		if s, _ := claims[name].(string); s != "" {
-			v.behind = append(v.behind, session.OfProviderSession(provider, s))
-		}
-	}
+	client := clientOf(claims)
+	v.behind = []string{session.OfProvider(provider), session.OfClient(provider, client), session.OfSubject(provider, token.Subject)}
 	// The browser session that an offline token was born in may end without it.
 	if offline, _ := claims["offline_session"].(string); offline != "" {
-		v.behind = []string{session.OfSubject(provider, token.Subject), session.OfProviderSession(provider, offline)}
+		v.behind = append(v.behind, session.OfOffline(provider, client), session.OfProviderSession(provider, offline))
 		v.id.Offline = true
+	} else if sid, _ := claims["sid"].(string); sid != "" {
+		v.behind = append(v.behind, session.OfProviderSession(provider, sid))
 	}
 	return v, nil
+}
+
+// clientOf is whom a token was issued to (RFC 9068 §2.2, or Keycloak's azp).
+func clientOf(claims map[string]any) string {
+	for _, name := range []string{"client_id", "azp"} {
+		if s, _ := claims[name].(string); s != "" {
+			return s
+		}
+	}
+	return ""
 }
 
 // peek reads a JWT without trusting it: only its form is judged by what it says.

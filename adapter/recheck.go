@@ -27,6 +27,7 @@ func (rp *RelyingParty) renewClaims(ctx context.Context, cookie string) (*sessio
 	if err != nil {
 		return nil, err
 	}
+	now := rp.config.Now().UTC() // before it is asked: what ends meanwhile is not vouched for
 	tokens, err := rp.refresh(ctx, d, cookie, record.RefreshToken)
 	var answered *oauth2.RetrieveError
 	if errors.As(err, &answered) && answered.ErrorCode == "invalid_grant" {
@@ -39,7 +40,6 @@ func (rp *RelyingParty) renewClaims(ctx context.Context, cookie string) (*sessio
 	if err != nil {
 		return nil, bare(err)
 	}
-	now := rp.config.Now().UTC()
 	identity, raw, err := rp.renewed(rp.clientContext(ctx), d, record, tokens)
 	if errors.As(err, new(*untrusted)) {
 		return nil, rp.sessions.End(ctx, cookie) // not vouched for
@@ -86,15 +86,9 @@ func (rp *RelyingParty) renewed(ctx context.Context, d *discovered, record *sess
 func (rp *RelyingParty) refresh(ctx context.Context, d *discovered, cookie, token string) (*oauth2.Token, error) {
 	key := hmac.New(sha256.New, []byte(cookie))
 	key.Write([]byte("nightlatch session refresh\x00" + token))
-	ctx = rp.keyedContext(ctx, base64.RawURLEncoding.EncodeToString(key.Sum(nil)[:16]))
-	return d.oauth.TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
-}
-
-// keyedContext makes x/oauth2 send an Idempotency-Key.
-func (rp *RelyingParty) keyedContext(ctx context.Context, key string) context.Context {
 	client := *rp.client
-	client.Transport = &keyed{next: client.Transport, key: key}
-	return oidc.ClientContext(ctx, &client)
+	client.Transport = &keyed{next: client.Transport, key: base64.RawURLEncoding.EncodeToString(key.Sum(nil)[:16])}
+	return d.oauth.TokenSource(oidc.ClientContext(ctx, &client), &oauth2.Token{RefreshToken: token}).Token()
 }
 
 // keyed sends requests with an Idempotency-Key.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
 )
 
 // hub is where the parts of a node hear of what happened: configurations come
@@ -17,9 +19,8 @@ type hub struct {
 
 // listener is one configuration.
 type listener struct {
-	// ended is told that sessions at a provider are over: of one user session
-	// (sid), or of everything of a person (sub).
-	ended func(ctx context.Context, provider, sub, sid string)
+	// ended is told that something at a provider is over.
+	ended func(ctx context.Context, provider string, o over)
 	// emit takes events of the vault. Only the newest configuration gets them.
 	emit   func(name string, data map[string]any)
 	joined time.Time
@@ -41,11 +42,11 @@ func (h *hub) leave(l *listener) {
 	delete(h.listeners, l)
 }
 
-func (h *hub) ended(ctx context.Context, provider, sub, sid string) {
+func (h *hub) ended(ctx context.Context, provider string, o over) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for l := range h.listeners {
-		l.ended(ctx, provider, sub, sid)
+		l.ended(ctx, provider, o)
 	}
 }
 
@@ -81,17 +82,18 @@ func (s *sink) Emit(ctx context.Context, e event.Event) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWithin)
 	defer cancel()
 	if drop, ok := dropOf(e); ok {
-		if err := s.lease.vault.DropCached(ctx, s.realm, drop.sub, drop.offlineSession, drop.reason); err != nil {
+		var err error
+		if drop.sub+drop.offlineSession != "" {
+			err = s.lease.vault.DropCached(ctx, s.realm, drop.sub, drop.offlineSession, drop.reason)
+		} else {
+			err = s.lease.vault.DropClient(ctx, s.realm, drop.client, drop.reason)
+		}
+		if err != nil {
 			s.app.log.Error("dropping cached tokens", "realm", s.realm, "error", err)
 		}
 	}
-	switch {
-	case e.Type == event.Logout && e.Session+e.Subject != "":
-		s.lease.hub.ended(ctx, s.realm, e.Subject, e.Session)
-	case e.Type == event.UserChanged && e.Subject != "":
-		s.lease.hub.ended(ctx, s.realm, e.Subject, "")
-	case e.OfflineSession != "" && (e.Type == event.OfflineSessionEnd || e.Type == event.RefreshTokenReplay):
-		s.lease.hub.ended(ctx, s.realm, "", e.OfflineSession)
+	if o, ok := overOf(e); ok {
+		s.lease.hub.ended(ctx, s.realm, o)
 	}
 	data := map[string]any{"realm": e.Realm, "time": e.Time}
 	for name, value := range map[string]string{
@@ -108,11 +110,43 @@ func (s *sink) Emit(ctx context.Context, e event.Event) {
 	s.app.emit(string(e.Type), data)
 }
 
-// drop says which cached tokens an event makes stale.
-type drop struct{ sub, offlineSession, reason string }
+// over says what an event ends of the sites' sessions and of tokens that they have
+// seen: what hangs on one session at the realm (sid), else all of a person (sub),
+// else all of a client, or its background access alone; all empty: everything.
+type over struct {
+	sid, sub, client string
+	offline          bool
+}
+
+// overOf decides it. What is merely changed is seen at the next recheck.
+func overOf(e event.Event) (over, bool) {
+	switch e.Type {
+	case event.Logout:
+		return over{sub: e.Subject, sid: e.Session}, e.Session+e.Subject != ""
+	case event.UserChanged:
+		return over{sub: e.Subject}, e.Subject != ""
+	case event.OfflineSessionEnd, event.RefreshTokenReplay:
+		return over{sid: e.OfflineSession}, e.OfflineSession != ""
+	case event.ClientChanged:
+		switch e.Reason {
+		case standing.ClientDisabled, standing.ClientDeleted, session.IssuedBefore:
+			return over{client: e.Client}, e.Client != ""
+		case session.Revoked:
+			return over{client: e.Client, offline: true}, e.Client != ""
+		}
+	case event.RealmChanged:
+		return over{}, e.Reason == session.IssuedBefore
+	}
+	return over{}, false
+}
+
+// drop says which cached tokens an event makes stale: of an offline session, else
+// of a person, else of a client, else all of the realm.
+type drop struct{ offlineSession, sub, client, reason string }
 
 // dropOf decides it. The realm's own answer to the next refresh has the last
-// word, so a drop too many costs a refresh and nothing else.
+// word, so a drop too many costs a refresh and nothing else. It passes no reason on
+// but one that ends something: people and jobs are told of it.
 func dropOf(e event.Event) (drop, bool) {
 	switch e.Type {
 	case event.OfflineSessionEnd, event.RefreshTokenReplay:
@@ -130,7 +164,21 @@ func dropOf(e event.Event) (drop, bool) {
 		}
 		return drop{sub: e.Subject, reason: e.Reason}, e.Subject != ""
 	case event.UserChanged:
-		return drop{sub: e.Subject, reason: e.Reason}, e.Subject != ""
+		return drop{sub: e.Subject, reason: ending(e.Reason)}, e.Subject != ""
+	case event.ClientChanged:
+		return drop{client: e.Client, reason: ending(e.Reason)}, e.Client != ""
+	case event.RealmChanged:
+		return drop{reason: ending(e.Reason)}, true
 	}
 	return drop{}, false
+}
+
+// ending is a reason for which grants do not work any more, "" for others: a
+// change may have taken something, or given.
+func ending(reason string) string {
+	switch reason {
+	case session.Revoked, session.IssuedBefore, session.UserDisabled, session.UserDeleted:
+		return reason
+	}
+	return ""
 }

@@ -14,10 +14,7 @@ import (
 )
 
 // caller is who makes a request. Placeholders read it when they are used.
-type caller struct {
-	*session.Identity
-	by *Site // whose handler found out; nil: none yet
-}
+type caller struct{ *session.Identity }
 
 var nobody session.Identity
 
@@ -30,7 +27,7 @@ func callerOf(r *http.Request) *caller {
 	if c, ok := caddyhttp.GetVar(r.Context(), callerVar).(*caller); ok {
 		return c
 	}
-	c := &caller{Identity: &nobody}
+	c := &caller{&nobody}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return c

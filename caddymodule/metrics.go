@@ -50,28 +50,18 @@ func (m *metrics) count(event string, data map[string]any) {
 // routine are the events of grants that are nobody's business.
 var routine = []string{vault.EventSaved, vault.EventRefreshed, vault.EventRestored}
 
-// gauge counts the grants of this configuration's clients when it is asked, and
-// tells what the store has counted since it was opened.
+// gauge counts the grants of this configuration's clients when it is asked.
 type gauge struct {
-	app                    *App
-	of, updates, conflicts *prometheus.Desc
+	app *App
+	of  *prometheus.Desc
 }
 
 func newGauge(a *App) *gauge {
-	return &gauge{
-		app:       a,
-		of:        prometheus.NewDesc("nightlatch_grants", "Grants of background access, by state.", []string{"provider", "client", "state"}, nil),
-		updates:   prometheus.NewDesc("nightlatch_store_updates_total", "Transactions that were to write to the store.", nil, nil),
-		conflicts: prometheus.NewDesc("nightlatch_store_conflicts_total", "Transactions that ran once more because of a conflict.", nil, nil),
-	}
+	return &gauge{a, prometheus.NewDesc("nightlatch_grants", "Grants of background access, by state.", []string{"provider", "client", "state"}, nil)}
 }
 
 // Describe implements prometheus.Collector.
-func (g *gauge) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.of, g.updates, g.conflicts} {
-		to <- d
-	}
-}
+func (g *gauge) Describe(to chan<- *prometheus.Desc) { to <- g.of }
 
 // countWithin bounds the reads of one collection.
 const countWithin = 2 * time.Second
@@ -88,9 +78,6 @@ func (g *gauge) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	defer l.release()
-	stats := l.store.Stats()
-	to <- prometheus.MustNewConstMetric(g.updates, prometheus.CounterValue, float64(stats.Updates.Load()))
-	to <- prometheus.MustNewConstMetric(g.conflicts, prometheus.CounterValue, float64(stats.Conflicts.Load()))
 	ctx, cancel := context.WithTimeout(context.Background(), countWithin)
 	defer cancel()
 	for _, p := range g.app.vaults {

@@ -241,7 +241,7 @@ func (s *Site) guard(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	id, ok := s.rp.Guard(w, r)
-	caller.Identity, caller.by = id, s
+	caller.Identity = id
 	s.headerUp(r, id)
 	return ok
 }

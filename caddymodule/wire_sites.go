@@ -237,16 +237,23 @@ func (a *App) siteOf(job string) string {
 func (s *Site) hasOffline() bool { return len(s.offline)+len(s.offlineOptional) > 0 }
 
 // ended drops what this configuration keeps of sessions that are over.
-func (a *App) ended(ctx context.Context, providerName, sub, sid string) {
+func (a *App) ended(ctx context.Context, providerName string, o over) {
 	for _, s := range a.sites {
 		if s.provider.name != providerName {
 			continue
 		}
 		var err error
-		if sid != "" {
-			err = s.rp.EndSession(ctx, sid)
-		} else {
-			err = s.rp.EndSubject(ctx, sub)
+		switch {
+		case o.sid != "":
+			err = s.rp.EndSession(ctx, o.sid)
+		case o.sub != "":
+			err = s.rp.EndSubject(ctx, o.sub)
+		case o.offline:
+			err = s.rp.EndOffline(ctx, o.client)
+		case o.client != "":
+			err = s.rp.EndClient(ctx, o.client)
+		default:
+			err = s.rp.EndAll(ctx)
 		}
 		if err != nil {
 			a.log.Error("ending sessions", "site", s.URL, "error", err)

@@ -89,15 +89,48 @@ func TestDropOf(t *testing.T) {
 		want drop
 		ok   bool
 	}{
-		"revoked":      {event.Event{Type: event.OfflineSessionEnd, OfflineSession: "o", Subject: "s"}, drop{offlineSession: "o", reason: "revoked"}, true},
-		"idle":         {event.Event{Type: event.OfflineSessionEnd, OfflineSession: "o", Reason: "idle_expired"}, drop{offlineSession: "o", reason: "idle_expired"}, true},
-		"replay":       {event.Event{Type: event.RefreshTokenReplay, OfflineSession: "o", Reason: "reuse_detected"}, drop{offlineSession: "o", reason: "reuse_detected"}, true},
-		"user changed": {event.Event{Type: event.UserChanged, Subject: "s", Reason: "user_disabled"}, drop{sub: "s", reason: "user_disabled"}, true},
-		"logout":       {event.Event{Type: event.Logout, Subject: "s", Session: "x"}, drop{}, false},
-		"refresh":      {event.Event{Type: event.RefreshToken, OfflineSession: "o"}, drop{}, false},
-		"no session":   {event.Event{Type: event.OfflineSessionEnd}, drop{}, false},
+		"revoked":              {event.Event{Type: event.OfflineSessionEnd, OfflineSession: "o", Subject: "s"}, drop{offlineSession: "o", reason: "revoked"}, true},
+		"idle":                 {event.Event{Type: event.OfflineSessionEnd, OfflineSession: "o", Reason: "idle_expired"}, drop{offlineSession: "o", reason: "idle_expired"}, true},
+		"replay":               {event.Event{Type: event.RefreshTokenReplay, OfflineSession: "o", Reason: "reuse_detected"}, drop{offlineSession: "o", reason: "reuse_detected"}, true},
+		"user changed":         {event.Event{Type: event.UserChanged, Subject: "s", Reason: "user_disabled"}, drop{sub: "s", reason: "user_disabled"}, true},
+		"user given something": {event.Event{Type: event.UserChanged, Subject: "s", Reason: "declared"}, drop{sub: "s"}, true},
+		"client revoked":       {event.Event{Type: event.ClientChanged, Client: "c", Reason: "revoked"}, drop{client: "c", reason: "revoked"}, true},
+		"client disabled":      {event.Event{Type: event.ClientChanged, Client: "c", Reason: "client_disabled"}, drop{client: "c"}, true},
+		"no client":            {event.Event{Type: event.ClientChanged}, drop{}, false},
+		"realm's not-before":   {event.Event{Type: event.RealmChanged, Reason: "not_before"}, drop{reason: "not_before"}, true},
+		"realm's roles":        {event.Event{Type: event.RealmChanged, Reason: "roles"}, drop{}, true},
+		"logout":               {event.Event{Type: event.Logout, Subject: "s", Session: "x"}, drop{}, false},
+		"refresh":              {event.Event{Type: event.RefreshToken, OfflineSession: "o"}, drop{}, false},
+		"no session":           {event.Event{Type: event.OfflineSessionEnd}, drop{}, false},
 	} {
 		if got, ok := dropOf(c.e); got != c.want || ok != c.ok {
+			t.Errorf("%s: %+v %v", name, got, ok)
+		}
+	}
+}
+
+func TestOverOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		e    event.Event
+		want over
+		ok   bool
+	}{
+		"logout":          {event.Event{Type: event.Logout, Subject: "s", Session: "x"}, over{sub: "s", sid: "x"}, true},
+		"user":            {event.Event{Type: event.UserChanged, Subject: "s"}, over{sub: "s"}, true},
+		"offline session": {event.Event{Type: event.OfflineSessionEnd, OfflineSession: "o", Subject: "s"}, over{sid: "o"}, true},
+		"replay":          {event.Event{Type: event.RefreshTokenReplay, OfflineSession: "o"}, over{sid: "o"}, true},
+		"revoked":         {event.Event{Type: event.ClientChanged, Client: "c", Reason: "revoked"}, over{client: "c", offline: true}, true},
+		"disabled":        {event.Event{Type: event.ClientChanged, Client: "c", Reason: "client_disabled"}, over{client: "c"}, true},
+		"deleted":         {event.Event{Type: event.ClientChanged, Client: "c", Reason: "client_deleted"}, over{client: "c"}, true},
+		"client's":        {event.Event{Type: event.ClientChanged, Client: "c", Reason: "not_before"}, over{client: "c"}, true},
+		"realm's":         {event.Event{Type: event.RealmChanged, Reason: "not_before"}, over{}, true},
+		"enabled":         {event.Event{Type: event.ClientChanged, Client: "c", Reason: "client_enabled"}, over{}, false},
+		"changed":         {event.Event{Type: event.ClientChanged, Client: "c", Reason: "changed"}, over{}, false},
+		"no client":       {event.Event{Type: event.ClientChanged, Reason: "revoked"}, over{offline: true}, false},
+		"declared":        {event.Event{Type: event.RealmChanged, Reason: "declared"}, over{}, false},
+		"nobody":          {event.Event{Type: event.UserChanged}, over{}, false},
+	} {
+		if got, ok := overOf(c.e); got != c.want || ok != c.ok {
 			t.Errorf("%s: %+v %v", name, got, ok)
 		}
 	}

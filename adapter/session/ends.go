@@ -10,7 +10,9 @@ import (
 )
 
 // What has ended at the provider, a person's sessions or one session, also ends
-// access tokens that were issued before. The store remembers it for every node and
+// access tokens that were issued before. So does the end of all that a client or
+// the whole provider had; that one ends browser sessions too, which are too many
+// to be deleted one by one while somebody waits. The store remembers it for every node and
 // for the next start; each node has it in memory while Watch runs, so that judging
 // a token costs no storage read.
 
@@ -32,41 +34,72 @@ func OfSubject(provider, sub string) string { return keyOf("sub/" + provider + "
 // OfProviderSession names a session at a provider by its sid.
 func OfProviderSession(provider, sid string) string { return keyOf("sid/" + provider + "/" + sid).id() }
 
+// OfProvider, OfClient and OfOffline name all that a provider has, what one of its
+// clients has, and the offline sessions of a client alone.
+func OfProvider(provider string) string { return keyOf("all/" + provider).id() }
+
+// OfClient names all that a client of a provider has.
+func OfClient(provider, client string) string { return keyOf("client/" + provider + "/" + client).id() }
+
+// OfOffline names the offline sessions of a client.
+func OfOffline(provider, client string) string {
+	return keyOf("offline/" + provider + "/" + client).id()
+}
+
+// EndAll ends everything with this name (see OfProvider) that is of before, in one
+// write.
+func (s *Store) EndAll(ctx context.Context, name string) error {
+	now := s.config.Now().UTC()
+	s.learnEnd(name, now)
+	err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
+		return s.endsOf.Put(tx, s.config.Site, name, &end{At: now})
+	})
+	if err != nil {
+		return fmt.Errorf("ending sessions: %w", err)
+	}
+	return nil
+}
+
 // Ended tells whether one of these (see OfSubject) ended at or after an instant:
 // what was issued then is not valid any more. While Watch does not hear, it asks
 // the store.
 func (s *Store) Ended(ctx context.Context, issued time.Time, names ...string) (bool, error) {
+	if found, heard := s.learned(issued, names); found || heard {
+		return found, nil
+	}
+	found := false
+	err := s.config.Store.View(ctx, func(tx storage.Tx) (err error) {
+		found, err = s.endedIn(tx, issued, names)
+		return err
+	})
+	return found, err
+}
+
+// learned is what is in memory of Ended; heard: that is all there is.
+func (s *Store) learned(issued time.Time, names []string) (found, heard bool) {
 	s.mu.Lock()
-	heard := s.endsHeard
+	defer s.mu.Unlock()
 	for _, name := range names {
 		if at, ok := s.ends[name]; ok && !issued.After(at) {
-			s.mu.Unlock()
+			return true, s.endsHeard
+		}
+	}
+	return false, s.endsHeard
+}
+
+// endedIn is what the store says.
+func (s *Store) endedIn(tx storage.Tx, issued time.Time, names []string) (bool, error) {
+	for _, name := range names {
+		e, err := s.endsOf.Get(tx, s.config.Site, name)
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
+		case err != nil:
+			return false, fmt.Errorf("reading ends: %w", err)
+		case !issued.After(e.At):
 			return true, nil
 		}
 	}
-	s.mu.Unlock()
-	if heard {
-		return false, nil
-	}
-	found := false
-	err := s.config.Store.View(ctx, func(tx storage.Tx) error {
-		found = false
-		for _, name := range names {
-			e, err := s.endsOf.Get(tx, s.config.Site, name)
-			switch {
-			case errors.Is(err, storage.ErrNotFound):
-			case err != nil:
-				return err
-			case !issued.After(e.At):
-				found = true
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("reading ends: %w", err)
-	}
-	return found, nil
+	return false, nil
 }
 
 // learnEnd notes an end in memory.

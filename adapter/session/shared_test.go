@@ -125,6 +125,41 @@ func TestNodesHearOfEachOther(t *testing.T) {
 	}
 }
 
+// TestEndOfAll: what ends for everybody ends without a write for each, on all
+// nodes, and only what is of before.
+func TestEndOfAll(t *testing.T) {
+	e := newEnv(t)
+	e.config.Behind = []string{session.OfProvider("p"), session.OfClient("p", "c")}
+	b := storagetest.Backend(t)
+	here, there := e.node(t, b), e.node(t, b)
+	e.sessions = here.Store
+	here.run(t)
+	for _, name := range e.config.Behind {
+		cookie := e.create(t, "alice", "", "")
+		soon(t, "it is served from memory", func() bool { return e.warm(t, here, cookie) })
+		e.advance(time.Second)
+		for _, other := range []string{session.OfOffline("p", "c"), session.OfClient("p", "d"), session.OfProvider("q")} {
+			if err := there.EndAll(t.Context(), other); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !e.lives(t, there.Store, cookie) {
+			t.Error("ended with something else")
+		}
+		if err := there.EndAll(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		if e.lives(t, there.Store, cookie) {
+			t.Error("it lives on where it was ended")
+		}
+		soon(t, "the end on another node", func() bool { return !e.lives(t, here.Store, cookie) })
+		e.advance(time.Second)
+		if cookie := e.create(t, "alice", "", ""); !e.lives(t, here.Store, cookie) || !e.lives(t, there.Store, cookie) {
+			t.Error("a later session ended too")
+		}
+	}
+}
+
 // What ended is remembered for tokens that were issued before: on all nodes, after
 // a restart, and without a storage read where the node hears.
 func TestEndsOfTokens(t *testing.T) {

@@ -21,7 +21,7 @@ type Record struct {
 	Identity Identity  `json:"identity"`
 	Created  time.Time `json:"created"`
 	LastSeen time.Time `json:"last_seen"`
-	// Checked is when the provider last vouched for the claims.
+	// Checked is when the provider was last asked to vouch for the claims, and did.
 	Checked time.Time `json:"checked"`
 	// Scopes that the last login with a page granted.
 	Scopes []string `json:"scopes,omitempty"`
@@ -47,6 +47,9 @@ type Config struct {
 	Store  *storage.Store
 	Sealer storage.Sealer
 	Site   string // scope of the records
+	// Behind names what all sessions hang on (see OfProvider): those that the
+	// provider vouched for before its end are over.
+	Behind []string
 	// Idle and Max end a session unused and at the latest.
 	Idle, Max time.Duration
 	Now       func() time.Time
@@ -159,10 +162,14 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 	s.mu.Lock()
 	r, before := s.cache[id], s.gone
 	s.mu.Unlock()
+	var err error
+	over := false
 	if r == nil {
-		err := s.config.Store.View(ctx, func(tx storage.Tx) error {
-			var err error
-			r, err = s.table.Get(tx, s.config.Site, id.id())
+		err = s.config.Store.View(ctx, func(tx storage.Tx) error {
+			if r, err = s.table.Get(tx, s.config.Site, id.id()); err != nil {
+				return err
+			}
+			over, err = s.endedIn(tx, r.Checked, s.config.Behind)
 			return err
 		})
 		if errors.Is(err, storage.ErrNotFound) {
@@ -171,9 +178,16 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading session: %w", err)
 		}
+		if over {
+			return nil, nil // and it is not remembered, for in memory nobody may know of the end
+		}
 		s.remember(id, r, before)
+	} else if found, heard := s.learned(r.Checked, s.config.Behind); found || heard || !s.config.Shared {
+		over = found // what ended before it was read, the store said then
+	} else if over, err = s.Ended(ctx, r.Checked, s.config.Behind...); err != nil {
+		return nil, err
 	}
-	if ended(r, s.config.Idle, s.config.Max, now) {
+	if over || ended(r, s.config.Idle, s.config.Max, now) {
 		return nil, nil
 	}
 	if now.Sub(r.LastSeen) > s.config.Idle/10 {

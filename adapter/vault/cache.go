@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -143,6 +145,14 @@ func (c *cache) forgetAll(deaf bool) {
 	c.grants, c.named = nil, nil
 }
 
+// clear drops everything.
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moves++
+	c.grants, c.named = nil, nil
+}
+
 // normal is the form in which queries are compared: names and addresses without
 // regard to case, and only the one name that counts.
 func (q Query) normal() Query {
@@ -233,10 +243,7 @@ func (v *Vault) Follow(ctx context.Context) {
 		return
 	}
 	for ctx.Err() == nil {
-		err := v.c.Store.Watch(ctx, v.grants.Prefix(scope),
-			func() { v.cache.forgetAll(false) },
-			func(keys [][]byte) { v.heard(ctx, keys) },
-		)
+		err := v.follow(ctx)
 		v.cache.forgetAll(true)
 		if ctx.Err() != nil {
 			return
@@ -244,6 +251,34 @@ func (v *Vault) Follow(ctx context.Context) {
 		v.c.Logger.Warn("watching grants", "error", err)
 		_ = pause(ctx, time.Second)
 	}
+}
+
+// follow hears of drops, and once it does of grants too, until it hears one of
+// them no more.
+func (v *Vault) follow(ctx context.Context) error {
+	both, ctx := errgroup.WithContext(ctx)
+	hears, once := make(chan struct{}), sync.Once{}
+	both.Go(func() error {
+		return v.c.Store.Watch(ctx, v.drops.Prefix(scope),
+			func() {
+				v.heed()
+				once.Do(func() { close(hears) })
+			},
+			func([][]byte) { v.heed() },
+		)
+	})
+	select {
+	case <-hears:
+	case <-ctx.Done():
+		return both.Wait()
+	}
+	both.Go(func() error {
+		return v.c.Store.Watch(ctx, v.grants.Prefix(scope),
+			func() { v.cache.forgetAll(false) },
+			func(keys [][]byte) { v.heard(ctx, keys) },
+		)
+	})
+	return both.Wait()
 }
 
 // maxHeard bounds the reads that one piece of news causes.

@@ -341,6 +341,13 @@ func TestOtherNodesAreHeard(t *testing.T) {
 	within("tokens were dropped", func() bool { return e.token(id) != first })
 
 	within("kept again", kept)
+	first = e.token(id)
+	if err := other.DropClient(ctx, "demo", "", ""); err != nil {
+		t.Fatal(err)
+	}
+	within("all tokens were dropped", func() bool { return e.token(id) != first })
+
+	within("kept again", kept)
 	_, err := other.Save(ctx, vault.Login{
 		Provider: "demo", Client: vaulttest.ClientID, Sub: "another", Username: "alice", RefreshToken: e.provider.Login("another", "alice", granted),
 	})

@@ -12,6 +12,6 @@
 //
 // Called by adapter (Save, Has after a login), by adapter/jobs (Find, List,
 // Token, Reject, Revoke) and by the gateway, which passes the events of a local
-// realm on (DropCached), replaces the providers at a reload (Use), and lets it
+// realm on (DropCached, DropClient), replaces the providers at a reload (Use), and lets it
 // hear the other nodes of a shared store (Follow).
 package vault

@@ -1,13 +1,119 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
 )
+
+// drops are what a local realm has said of all grants of a client, or of all that
+// it has: one small record, however many they are. A grant that is read catches
+// up with it (get, listBy), so nobody sees a token of before, and what the drop
+// made of the grant is written whenever the grant is.
+type drops struct {
+	Last    uint64              `json:"last"` // number of the last drop
+	All     dropMark            `json:"all,omitzero"`
+	Clients map[string]dropMark `json:"clients,omitempty"`
+}
+
+type dropMark struct {
+	N      uint64    `json:"n"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// catchUp does to a grant what was said of all since it was last written.
+func (r *record) catchUp(d *drops) {
+	marks := []dropMark{d.All, d.Clients[r.Client]}
+	slices.SortFunc(marks, func(a, b dropMark) int { return cmp.Compare(a.N, b.N) })
+	for _, m := range marks {
+		if m.N > r.Drops {
+			r.Drops = m.N
+			r.dropped(m.Reason, m.At)
+		}
+	}
+}
+
+// dropsOf a provider must not be changed.
+func (v *Vault) dropsOf(tx storage.Tx, provider string) (*drops, error) {
+	d, err := v.drops.Shared(tx, scope, provider)
+	if errors.Is(err, storage.ErrNotFound) {
+		return &drops{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading drops: %w", err)
+	}
+	return d, nil
+}
+
+// get reads a grant.
+func (v *Vault) get(tx storage.Tx, id string) (*record, error) {
+	r, err := v.grants.Get(tx, scope, id)
+	if err != nil {
+		return nil, err
+	}
+	return r, v.caughtUp(tx, r)
+}
+
+func (v *Vault) caughtUp(tx storage.Tx, r *record) error {
+	d, err := v.dropsOf(tx, r.Provider)
+	if err == nil {
+		r.catchUp(d)
+	}
+	return err
+}
+
+// listBy reads grants of an index.
+func (v *Vault) listBy(tx storage.Tx, index, value, after string, limit int) ([]storage.Row[record], error) {
+	rows, err := v.grants.ListBy(tx, scope, index, value, after, limit)
+	for i := 0; err == nil && i < len(rows); i++ {
+		err = v.caughtUp(tx, rows[i].Record)
+	}
+	return rows, err
+}
+
+// DropClient is DropCached for all grants of a client of a local realm, or where
+// client is empty for all grants of the realm. However many they are, it is one
+// write, and in force when it returns. Breakers close: a client that the realm
+// refused may be one that it takes now.
+func (v *Vault) DropClient(ctx context.Context, provider, client, reason string) error {
+	now := v.c.Now()
+	// Whatever the outcome: the commit may have happened.
+	defer v.heed()
+	err := v.c.Store.Update(ctx, func(tx storage.Tx) error {
+		before, err := v.dropsOf(tx, provider)
+		if err != nil {
+			return err
+		}
+		d := drops{Last: before.Last + 1, All: before.All, Clients: maps.Clone(before.Clients)}
+		mark := dropMark{N: d.Last, Reason: reason, At: now}
+		switch {
+		case client == "":
+			d.All = mark
+		case d.Clients == nil:
+			d.Clients = map[string]dropMark{client: mark}
+		default:
+			d.Clients[client] = mark
+		}
+		return v.drops.Put(tx, scope, provider, &d)
+	})
+	if err != nil {
+		return fmt.Errorf("dropping cached tokens of a client: %w", err)
+	}
+	return nil
+}
+
+// heed takes notice of a drop, of this node or another.
+func (v *Vault) heed() {
+	v.cache.clear()
+	v.breakers.reset()
+}
 
 // DropCached forgets access tokens at once, on the word of a local realm: of the
 // grant with this offline session, or where that is empty of all grants of this
@@ -25,7 +131,7 @@ func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, r
 	}
 	now := v.c.Now()
 	err := v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
-		rows, err := v.grants.ListBy(tx, scope, index, hash(provider, value), "", 1000)
+		rows, err := v.listBy(tx, index, hash(provider, value), "", 1000)
 		if err != nil {
 			return err
 		}
@@ -47,7 +153,7 @@ func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, r
 func (v *Vault) Owner(ctx context.Context, accessToken string) (Grant, error) {
 	var g Grant
 	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
-		rows, err := v.grants.ListBy(tx, scope, byAccess, hash(accessToken), "", 1)
+		rows, err := v.listBy(tx, byAccess, hash(accessToken), "", 1)
 		if err != nil {
 			return err
 		}

@@ -54,11 +54,11 @@ func (v *Vault) Find(ctx context.Context, q Query) ([]Grant, error) {
 // find reads the index for a query in normal form.
 func (v *Vault) find(tx storage.Tx, q Query) ([]storage.Row[record], error) {
 	by := func(index, value string) ([]storage.Row[record], error) {
-		return v.grants.ListBy(tx, scope, index, hash(q.Provider, value), "", maxFound)
+		return v.listBy(tx, index, hash(q.Provider, value), "", maxFound)
 	}
 	switch {
 	case q.GrantID != "":
-		r, err := v.grants.Get(tx, scope, q.GrantID)
+		r, err := v.get(tx, q.GrantID)
 		if err != nil {
 			return nil, ignoreNotFound(err)
 		}
@@ -79,7 +79,7 @@ func (v *Vault) List(ctx context.Context, provider, client, after string, limit 
 	var out []Grant
 	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
 		out = nil
-		rows, err := v.grants.ListBy(tx, scope, byClient, hash(provider, client), after, limit)
+		rows, err := v.listBy(tx, byClient, hash(provider, client), after, limit)
 		for _, row := range rows {
 			out = append(out, row.Record.Grant)
 		}

@@ -98,6 +98,8 @@ type handout struct {
 	// Epoch moves whenever cached tokens are dropped, so that an answer that was
 	// on its way at that moment is neither kept nor handed out.
 	Epoch uint64 `json:"epoch,omitempty"`
+	// Drops is the last drop of all that the grant has caught up with.
+	Drops uint64 `json:"drops,omitempty"`
 }
 
 // record is the whole grant as it is sealed.

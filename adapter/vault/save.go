@@ -76,9 +76,13 @@ func (v *Vault) saved(ctx context.Context, p *Provider, l Login, newID string) (
 		err = v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
 			row, err := v.grants.GetBy(tx, scope, byIdentity, identity(l.Provider, l.Client, l.Sub))
 			r := row.Record
+			if errors.Is(err, storage.ErrNotFound) {
+				r, err = &record{handout: handout{Grant: Grant{ID: newID, Provider: l.Provider, Client: l.Client}}}, nil
+			}
+			if err == nil {
+				err = v.caughtUp(tx, r)
+			}
 			switch {
-			case errors.Is(err, storage.ErrNotFound):
-				r = &record{handout: handout{Grant: Grant{ID: newID}}}
 			case err != nil:
 				return err
 			case !r.Lease.Free(v.c.Node, now):
@@ -107,6 +111,7 @@ func (v *Vault) Has(ctx context.Context, provider, client, sub string, scopes []
 	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
 		row, err := v.grants.GetBy(tx, scope, byIdentity, identity(provider, client, sub))
 		if err == nil {
+			err = v.caughtUp(tx, row.Record)
 			has = row.Record.State == Active && row.Record.Covers(scopes)
 		}
 		return ignoreNotFound(err)
@@ -151,7 +156,7 @@ func (v *Vault) revokeReplaced(ctx context.Context, p *Provider, r *record) {
 func (v *Vault) change(ctx context.Context, id string, fn func(*record) error) (*record, error) {
 	var out *record
 	err := v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
-		r, err := v.grants.Get(tx, scope, id)
+		r, err := v.get(tx, id)
 		if errors.Is(err, storage.ErrNotFound) {
 			return ErrNoGrant
 		}

@@ -3,6 +3,7 @@ package vault_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -251,6 +252,119 @@ func TestA08_DropCached(t *testing.T) {
 		if err := <-got; !errors.As(err, &failed) || failed.Status != "revoked" {
 			t.Errorf("the token of before was handed out: %v", err)
 		}
+	})
+}
+
+// TestDropClient: what a realm says of all that a client has, or of all that it
+// has itself, is in force at once for whatever number of grants.
+func TestDropClient(t *testing.T) {
+	ctx := context.Background()
+	t.Run("what is handed out", func(t *testing.T) {
+		e := newEnv(t)
+		id := e.login()
+		for name, c := range map[string]struct {
+			provider, client string
+			drops            bool
+		}{
+			"another client":   {"demo", "another", false},
+			"another provider": {"another", "", false},
+			"the client":       {"demo", vaulttest.ClientID, true},
+			"the provider":     {"demo", "", true},
+		} {
+			first := e.token(id)
+			if err := e.vault.DropClient(ctx, c.provider, c.client, ""); err != nil {
+				t.Fatal(err)
+			}
+			if got := e.token(id); (got.AccessToken != first.AccessToken) != c.drops {
+				t.Errorf("%s: dropped is %v", name, !c.drops)
+			}
+			if got := e.token(id); e.transactions(func() { e.token(id) }) != 0 || got != e.token(id) {
+				t.Errorf("%s: the next token is not kept", name)
+			}
+		}
+	})
+	t.Run("a reason suspends until the realm is asked", func(t *testing.T) {
+		e := newEnv(t)
+		id := e.login()
+		e.token(id)
+		if err := e.vault.DropClient(ctx, "demo", "", "not_before"); err != nil {
+			t.Fatal(err)
+		}
+		e.restart() // it is on disk
+		if e.has() {
+			t.Error("an offline path would not ask for consent again")
+		}
+		if g := e.grant(); g.State != vault.Suspended || g.Reason != "not_before" {
+			t.Errorf("grant %+v", g)
+		}
+		e.token(id)
+		if !e.has() {
+			t.Error("the realm gave a token, and the grant is suspended")
+		}
+	})
+	t.Run("both, in their order", func(t *testing.T) {
+		e := newEnv(t)
+		e.login()
+		for _, d := range []struct{ client, reason string }{{"", "not_before"}, {vaulttest.ClientID, ""}} {
+			if err := e.vault.DropClient(ctx, "demo", d.client, d.reason); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if e.has() {
+			t.Error("the later drop hides the earlier")
+		}
+	})
+	t.Run("a login after it is not of before", func(t *testing.T) {
+		e := newEnv(t)
+		if err := e.vault.DropClient(ctx, "demo", "", "not_before"); err != nil {
+			t.Fatal(err)
+		}
+		e.login()
+		if !e.has() {
+			t.Error("a new grant")
+		}
+		if err := e.vault.DropClient(ctx, "demo", "", "not_before"); err != nil {
+			t.Fatal(err)
+		}
+		e.login()
+		if !e.has() {
+			t.Error("a grant that was given again")
+		}
+	})
+	t.Run("while an answer is on its way", func(t *testing.T) {
+		e := newEnv(t)
+		id := e.login()
+		release := e.provider.Hold()
+		got := make(chan error)
+		go func() {
+			_, err := e.vault.Token(ctx, id, ask)
+			got <- err
+		}()
+		<-e.provider.Arrived()
+		e.provider.SetStatus("sub-alice", "revoked")
+		if err := e.vault.DropClient(ctx, "demo", vaulttest.ClientID, "revoked"); err != nil {
+			t.Fatal(err)
+		}
+		release()
+		var failed *vault.Error
+		if err := <-got; !errors.As(err, &failed) || failed.Status != "revoked" {
+			t.Errorf("the token of before was handed out: %v", err)
+		}
+	})
+	t.Run("a client that is taken again needs no patience", func(t *testing.T) {
+		e := newEnv(t)
+		id := e.login()
+		e.provider.Fail(vaulttest.Fault{Status: http.StatusUnauthorized, Body: `{"error":"invalid_client"}`})
+		if _, err := e.vault.Token(ctx, id, ask); err == nil {
+			t.Fatal("the client was not refused")
+		}
+		if _, err := e.vault.Token(ctx, id, ask); err == nil {
+			t.Fatal("the breaker is not open")
+		}
+		if err := e.vault.DropClient(ctx, "demo", vaulttest.ClientID, ""); err != nil {
+			t.Fatal(err)
+		}
+		e.token(id)
 	})
 }
 

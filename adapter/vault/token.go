@@ -80,7 +80,7 @@ func (v *Vault) Token(ctx context.Context, grantID string, a Ask) (Token, error)
 func (v *Vault) read(ctx context.Context, id string) (*record, error) {
 	var r *record
 	err := v.c.Store.View(ctx, func(tx storage.Tx) (err error) {
-		r, err = v.grants.Get(tx, scope, id)
+		r, err = v.get(tx, id)
 		return err
 	})
 	if errors.Is(err, storage.ErrNotFound) {

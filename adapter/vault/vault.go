@@ -122,6 +122,7 @@ func (p *Provider) policy() policy {
 type Vault struct {
 	c         Config
 	grants    *storage.Table[record]
+	drops     *storage.Table[drops] // by provider
 	providers atomic.Pointer[map[providerKey]*Provider]
 	cache     cache
 	uses      uses
@@ -164,7 +165,7 @@ func New(c Config) (*Vault, error) {
 	if c.RetryPause == 0 {
 		c.RetryPause = 250 * time.Millisecond
 	}
-	v := &Vault{c: c, grants: table(c.Sealer), closing: make(chan struct{}), wake: make(chan struct{}, 1)}
+	v := &Vault{c: c, grants: table(c.Sealer), drops: &storage.Table[drops]{Name: "grant_drops"}, closing: make(chan struct{}), wake: make(chan struct{}, 1)}
 	v.cache.deaf = c.Node != "" // until Follow hears the other nodes
 	v.Use(c.Providers)
 	return v, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/storage"
@@ -234,17 +235,27 @@ func (c *call) putClient(tx storage.Tx, tell audit.Tell, before *client.Client, 
 	if errors.Is(err, storage.ErrTaken) {
 		return taken("Client %s already exists", after.ClientID)
 	}
-	if err == nil && before.ID != "" && ends(before, after) {
-		tell(standing.ClientChanged(c.Realm, after, "changed", c.now))
+	if reason := changed(before, after); err == nil && before.ID != "" && reason != "" {
+		tell(standing.ClientChanged(c.Realm, after, reason, c.now))
 	}
 	return err
 }
 
-// ends tells whether a change may end what the client was given before.
-func ends(before, after *client.Client) bool {
-	return before.Enabled && !after.Enabled || after.NotBefore > before.NotBefore ||
-		!slices.Equal(before.DefaultScopes, after.DefaultScopes) || !slices.Equal(before.OptionalScopes, after.OptionalScopes) ||
-		!slices.Equal(before.ScopeRoles, after.ScopeRoles) || before.FullScope && !after.FullScope
+// changed tells why a change may end what the client was given before, or bring it
+// back; "" if it does neither.
+func changed(before, after *client.Client) string {
+	switch {
+	case before.Enabled && !after.Enabled:
+		return standing.ClientDisabled
+	case !before.Enabled && after.Enabled:
+		return standing.ClientEnabled
+	case after.NotBefore > before.NotBefore:
+		return session.IssuedBefore
+	case !slices.Equal(before.DefaultScopes, after.DefaultScopes) || !slices.Equal(before.OptionalScopes, after.OptionalScopes) ||
+		!slices.Equal(before.ScopeRoles, after.ScopeRoles) || before.FullScope && !after.FullScope:
+		return "changed"
+	}
+	return ""
 }
 
 func (c *call) deleteClient() (any, error) {

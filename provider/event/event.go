@@ -48,7 +48,7 @@ const (
 	IntrospectTokenError Type = "INTROSPECT_TOKEN_ERROR" // an inactive token was introspected
 	UpdateCredential     Type = "UPDATE_CREDENTIAL"      // a password was changed
 	UserChanged          Type = "USER_CHANGED"           // disabled, deleted, roles or not-before changed
-	ClientChanged        Type = "CLIENT_CHANGED"         // disabled, deleted, scopes or not-before changed
+	ClientChanged        Type = "CLIENT_CHANGED"         // disabled, enabled, deleted, scopes or not-before changed
 	KeysRotated          Type = "KEYS_ROTATED"           // the realm has new signing keys; see Details
 	RealmChanged         Type = "REALM_CHANGED"          // not-before or default roles changed
 

@@ -58,13 +58,13 @@ func endAll(tx storage.Tx, realmName, userID, clientID string, status session.St
 
 // endLogins ends the user sessions of a user, but one (except may be "").
 func endLogins(tx storage.Tx, realmName string, u *user.User, except string, now time.Time) (events []event.Event, more bool, err error) {
-	ended, more, err := session.EndUsers(tx, realmName, u.ID, except)
+	ended, err := session.EndUsers(tx, realmName, u.ID, except)
 	for _, us := range ended {
 		events = append(events, event.Event{
 			Time: now, Type: event.Logout, Realm: realmName, Subject: u.ID, Username: u.Username, Session: us.ID,
 		})
 	}
-	return events, more, err
+	return events, len(ended) >= session.EndUsersBatch, err
 }
 
 // EndOffline ends one offline session; nil if there is none that works.
@@ -128,10 +128,12 @@ func UserChanged(realmName string, u *user.User, reason string, now time.Time) e
 // Reasons of ClientChanged that are no grant status.
 const (
 	ClientDisabled = "client_disabled"
+	ClientEnabled  = "client_enabled"
 	ClientDeleted  = "client_deleted"
 )
 
-// ClientChanged is the event of a change that may end what a client has.
+// ClientChanged is the event of a change that may end what a client has, or bring
+// it back.
 func ClientChanged(realmName string, c *client.Client, reason string, now time.Time) event.Event {
 	return event.Event{Time: now, Type: event.ClientChanged, Realm: realmName, Client: c.ClientID, Reason: reason}
 }

@@ -67,7 +67,6 @@ type compactions struct {
 	newest    uint64           // and their rows no newer
 	whole     map[uint64]whole // tables seen so far, by number
 	refused   bool
-	spent     func() // ends its thrift
 
 	failing error // the last one did, and level 0 fills up behind it
 	lost    error // rows are missing
@@ -144,7 +143,7 @@ func (c *compactions) making(id, rows int) {
 }
 
 func (c *compactions) begin(id int) {
-	c.busy, c.owner, c.spent = true, id, beThrifty()
+	c.busy, c.owner = true, id
 	c.announced, c.whole, c.refused = tally{}, map[uint64]whole{}, false
 	// A table of a flush may be made at the same time. It holds newer rows than
 	// all that are in the levels, out of which a compaction makes its own.
@@ -218,7 +217,6 @@ func (c *compactions) over(id int, err error) {
 		}
 	}
 	c.busy = false
-	c.spent()
 	c.turn.Broadcast()
 }
 

@@ -18,6 +18,11 @@ import (
 // exchangeTime bounds a code exchange, which goes on when its tab is closed.
 const exchangeTime = 15 * time.Second
 
+// dropFlow ends a flow in the browser: its answer has come.
+func (rp *RelyingParty) dropFlow(w http.ResponseWriter, f flow) {
+	rp.setCookie(w, flowKind(f.State), "", -1)
+}
+
 // callback takes the provider's answer.
 func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
 	if !rp.method(w, r, http.MethodGet) {
@@ -36,41 +41,52 @@ func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
 		rp.fail(w, r, http.StatusBadRequest, "invalid_request", "This login has ended or began in another browser. Go back to the page that you wanted and try again.")
 		return
 	}
-	rp.setCookie(w, flowKind(f.State), "", -1)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), exchangeTime)
 	defer cancel()
 	d, err := rp.discover(ctx)
 	if err != nil {
-		rp.unavailable(w, r, err)
+		rp.unavailable(w, r, err) // no code was sent: loading the page again goes on
 		return
 	}
 	if iss := query.Get("iss"); iss != rp.config.Provider.Issuer && (iss != "" || d.issInReply) {
+		rp.dropFlow(w, f)
 		rp.reject(ctx, w, r, f, "The answer comes from another login provider.", nil) // RFC 9207 §2.4
 		return
 	}
 	code, failure := query.Get("code"), query.Get("error")
 	switch {
 	case failure != "":
+		rp.dropFlow(w, f)
 		rp.declined(ctx, w, r, f, failure, query.Get("error_description"))
 		return
 	case code == "":
+		rp.dropFlow(w, f)
 		rp.reject(ctx, w, r, f, "The answer of the login provider is not complete.", nil)
 		return
 	}
-	a, err := rp.exchange(ctx, d, f, code)
-	if err != nil {
-		rp.exchangeFailed(ctx, w, r, f, err)
-		return
+	more, err := rp.complete(ctx, w, r, d, f, code)
+	// Where the code may be sent again, loading the page again does so.
+	if !d.mayRepeat(f) || !passing(err) {
+		rp.dropFlow(w, f)
 	}
-	more, err := rp.finish(ctx, w, r, d, f, a)
 	switch {
 	case err != nil:
-		rp.unavailable(w, r, err)
+		rp.exchangeFailed(ctx, w, r, f, err)
 	case more != nil:
 		rp.begin(w, r, *more)
 	default:
 		rp.redirect(w, r, rp.wayBack(ctx, f))
 	}
+}
+
+// complete exchanges the code and writes what it brought; more is another login
+// that should follow at once, nil for none.
+func (rp *RelyingParty) complete(ctx context.Context, w http.ResponseWriter, r *http.Request, d *discovered, f flow, code string) (more *flow, err error) {
+	a, err := rp.exchange(ctx, d, f, code)
+	if err != nil {
+		return nil, err
+	}
+	return rp.finish(ctx, w, r, d, f, a)
 }
 
 // noes are the errors that say no to background access, not to the login; those
@@ -139,17 +155,24 @@ func sentence(description, code string) string {
 func (rp *RelyingParty) exchangeFailed(ctx context.Context, w http.ResponseWriter, r *http.Request, f flow, err error) {
 	var answered *oauth2.RetrieveError
 	switch {
-	case errors.As(err, new(*untrusted)):
-		rp.reject(ctx, w, r, f, "The answer of the login provider could not be verified.", err)
+	case passing(err):
+		rp.unavailable(w, r, bare(err))
 	case !errors.As(err, &answered):
-		rp.unavailable(w, r, err)
+		rp.reject(ctx, w, r, f, "The answer of the login provider could not be verified.", err)
 	case f.Offline && slices.Contains(noes, answered.ErrorCode):
 		rp.declined(ctx, w, r, f, answered.ErrorCode, answered.ErrorDescription)
-	case transient(answered.Response.StatusCode):
-		rp.unavailable(w, r, bare(err))
 	default:
 		rp.reject(ctx, w, r, f, "The login provider did not accept the login.", bare(err))
 	}
+}
+
+// passing tells that an exchange failed by something that may be over in a
+// moment: no answer, one that says so, or a store that does not write now.
+func passing(err error) bool {
+	if answered := (*oauth2.RetrieveError)(nil); errors.As(err, &answered) {
+		return transient(answered.Response.StatusCode)
+	}
+	return err != nil && !errors.As(err, new(*untrusted))
 }
 
 func transient(status int) bool {

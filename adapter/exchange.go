@@ -10,6 +10,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
+	"github.com/nightlatch/nightlatch/adapter/vault"
 )
 
 // answer of the token endpoint, verified.
@@ -39,8 +40,7 @@ func distrust(format string, args ...any) error {
 // exchange redeems the code and verifies the ID token.
 func (rp *RelyingParty) exchange(ctx context.Context, d *discovered, f flow, code string) (answer, error) {
 	ctx = rp.clientContext(ctx)
-	sent := rp.config.Now()
-	tokens, err := d.oauth.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
+	tokens, sent, err := rp.redeem(ctx, d, f, code)
 	if err != nil {
 		return answer{}, fmt.Errorf("exchanging code: %w", err)
 	}
@@ -60,6 +60,52 @@ func (rp *RelyingParty) exchange(ctx context.Context, d *discovered, f flow, cod
 	}
 	return a, nil
 }
+
+// A code is sent at most redeemAttempts times, the last of them not later than
+// redeemTime after the first; the pause between them doubles.
+const (
+	redeemAttempts = 4
+	redeemTime     = 5 * time.Second
+	redeemPause    = 100 * time.Millisecond
+)
+
+// redeem sends the code, and again with the same key where the provider did not
+// answer, or not yet, if it takes that for the same request; elsewhere a second one
+// would end what the first began (RFC 6749 §4.1.2). sent is when the request left
+// that was answered.
+func (rp *RelyingParty) redeem(ctx context.Context, d *discovered, f flow, code string) (tokens *oauth2.Token, sent time.Time, err error) {
+	attempts := 1
+	if d.mayRepeat(f) {
+		attempts = redeemAttempts
+		ctx = rp.keyedContext(ctx, f.Key)
+	}
+	over, cancel := context.WithTimeout(ctx, redeemTime)
+	defer cancel()
+	for n := 1; ; n++ {
+		sent = rp.config.Now()
+		tokens, err = d.oauth.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
+		if n == attempts || !passing(err) {
+			return tokens, sent, err
+		}
+		wait := redeemPause << (n - 1)
+		if answered := (*oauth2.RetrieveError)(nil); errors.As(err, &answered) {
+			if after, told := vault.RetryAfter(answered.Response.Header, sent); told {
+				wait = after
+			}
+		}
+		if until, _ := over.Deadline(); time.Until(until) < wait {
+			return nil, sent, err // nobody waits that long before a white page
+		}
+		select {
+		case <-over.Done():
+			return nil, sent, err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// mayRepeat tells whether the code of a flow may be sent more than once.
+func (d *discovered) mayRepeat(f flow) bool { return d.codeAgain && f.Key != "" }
 
 // maxAhead is how far a provider's clock may be ahead of ours.
 const maxAhead = 10 * time.Minute

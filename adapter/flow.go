@@ -19,10 +19,13 @@ import (
 // flow is one login on its way, sealed in a cookie of its own: parallel tabs do
 // not meet, and a link cannot bring a way back or a login of somebody else.
 type flow struct {
-	State    string    `json:"s"`
-	Nonce    string    `json:"n"`
-	Verifier string    `json:"v"`
-	Started  time.Time `json:"t"`
+	State    string `json:"s"`
+	Nonce    string `json:"n"`
+	Verifier string `json:"v"`
+	// Key says that two exchanges of the code are the same request, of the flow
+	// and of no other.
+	Key     string    `json:"k,omitempty"`
+	Started time.Time `json:"t"`
 	// Return is path and query of the page that was asked for, our parameter
 	// included: where there is a grant, the guard takes it out. A long one is kept
 	// in the store under ReturnID.

@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -25,16 +26,64 @@ func (rp *RelyingParty) Guard(w http.ResponseWriter, r *http.Request) (id *sessi
 // guard is Guard; original is what the browser asked for, before rewrites.
 func (rp *RelyingParty) guard(w http.ResponseWriter, r *http.Request, original *url.URL) (id *session.Identity, ok bool) {
 	id, ok = rp.decide(w, r, original)
-	if !ok || !rp.config.Assertion || id.Anonymous() {
-		return id, ok
+	if !ok {
+		return id, false
 	}
-	proof, err := rp.assert(r.Context(), id)
-	if err != nil {
+	if err := rp.prove(r, id); err != nil {
 		rp.unavailable(w, r, err)
 		return id, false
 	}
-	r.Header[AssertionHeader] = []string{proof}
 	return id, true
+}
+
+// prove adds the assertion of who makes a request, where the app gets one.
+func (rp *RelyingParty) prove(r *http.Request, id *session.Identity) error {
+	if !rp.config.Assertion || id.Anonymous() {
+		return nil
+	}
+	proof, err := rp.assert(r.Context(), id)
+	if err == nil {
+		r.Header[AssertionHeader] = []string{proof}
+	}
+	return err
+}
+
+// Validate tells who makes a request, for something else that guards it: whom
+// Guard would let in with the same token or session, nobody otherwise. It answers
+// nothing and redirects nobody. What it lets in is the app's, as after Guard. An
+// error says that the request cannot be judged now.
+func (rp *RelyingParty) Validate(r *http.Request) (*session.Identity, error) {
+	rp.headers.strip(r.Header)
+	id, err := rp.validate(r)
+	if err != nil || id.Anonymous() {
+		return nobody, err
+	}
+	forApp(r, true)
+	return id, rp.prove(r, id)
+}
+
+func (rp *RelyingParty) validate(r *http.Request) (*session.Identity, error) {
+	var refused error
+	if raw, ok := bearerToken(r); ok {
+		id, err := rp.verifyBearer(r.Context(), raw)
+		switch {
+		case err == nil && rp.allowed(r, id):
+			return id, nil
+		case err == nil:
+			return nobody, nil
+		case errors.As(err, new(*unjudged)):
+			refused = err // unless a session of ours stands beside it
+		}
+	}
+	q, err := rp.look(r, rp.config.OriginalURL(r), false)
+	if err != nil {
+		return nobody, err
+	}
+	q.navigation = false // nobody is sent anywhere
+	if judge(q.facts) != pass {
+		return nobody, refused
+	}
+	return identityOf(q), nil
 }
 
 func (rp *RelyingParty) decide(w http.ResponseWriter, r *http.Request, original *url.URL) (id *session.Identity, ok bool) {
@@ -68,7 +117,7 @@ type request struct {
 // guardBrowser judges a request by its session. With anybody false it leaves
 // what would get 401 or a login alone: neither ok nor answered.
 func (rp *RelyingParty) guardBrowser(w http.ResponseWriter, r *http.Request, original *url.URL, anybody bool) (id *session.Identity, ok, answered bool) {
-	q, err := rp.look(r, original)
+	q, err := rp.look(r, original, rp.config.Public(r))
 	if err != nil {
 		rp.unavailable(w, r, err)
 		return nobody, false, true
@@ -147,10 +196,10 @@ func (rp *RelyingParty) allowed(r *http.Request, id *session.Identity) bool {
 func (f facts) wanted() bool { return f.parameter || f.offline.Required || f.offline.Optional }
 
 // look gathers what is known of a request.
-func (rp *RelyingParty) look(r *http.Request, original *url.URL) (request, error) {
+func (rp *RelyingParty) look(r *http.Request, original *url.URL, public bool) (request, error) {
 	ctx := r.Context()
 	q := request{original: original}
-	q.navigation, q.public = navigation(r), rp.config.Public(r)
+	q.navigation, q.public = navigation(r), public
 	if !q.public {
 		// On an open path a parameter is the app's, whatever it says.
 		q.asked, _ = splitScope(q.original.RawQuery)

@@ -9,14 +9,14 @@ import (
 )
 
 // begin sends the browser to the provider. f says where it comes back to and
-// what is asked for; state, nonce and verifier are made here.
+// what is asked for; state, nonce, verifier and key are made here.
 func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, f flow) {
 	d, err := rp.discover(r.Context())
 	if err != nil {
 		rp.unavailable(w, r, err)
 		return
 	}
-	f.State, f.Nonce, f.Verifier = rp.newID(), rp.newID(), rp.newID()+rp.newID()
+	f.State, f.Nonce, f.Verifier, f.Key = rp.newID(), rp.newID(), rp.newID()+rp.newID(), rp.newID()
 	f.Started = rp.config.Now().UTC()
 	for _, s := range profileScopes {
 		if d.supports(s) {

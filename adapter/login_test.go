@@ -319,7 +319,7 @@ func TestProviderIsAway(t *testing.T) {
 	b.open(s.url+"/").wants(t, 200, "app of alice")
 	s.op.set(func(p *foreign) { p.down = true })
 	b.open(s.url+"/").wants(t, 200, "app of alice")
-	// In the middle of a login: the code is lost, the page says to try again.
+	// In the middle of a login: the page says to try again.
 	late := newBrowser(t)
 	s.op.set(func(p *foreign) { p.down = false })
 	answer := late.step(late.step(s.url + "/").Header.Get("Location")).Header.Get("Location")

@@ -23,6 +23,9 @@ type discovered struct {
 	endSession string
 	userinfo   bool
 	scopes     []string // supported ones; none if it does not tell
+	// codeAgain: the same exchange of a code, by its Idempotency-Key, is answered
+	// again (docs/idempotent-refresh.md).
+	codeAgain bool
 }
 
 // supports tells whether a scope may be asked for. A provider need not list
@@ -114,6 +117,7 @@ func (rp *RelyingParty) fetchMetadata(ctx context.Context) (*discovered, error) 
 		AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 		Algorithms  []string `json:"id_token_signing_alg_values_supported"`
 		Scopes      []string `json:"scopes_supported"`
+		CodeAgain   bool     `json:"nightlatch_code_idempotency"`
 	}
 	if err := provider.Claims(&doc); err != nil {
 		return nil, fmt.Errorf("discovering provider %s: %w", p.Issuer, err)
@@ -144,6 +148,7 @@ func (rp *RelyingParty) fetchMetadata(ctx context.Context) (*discovered, error) 
 		access:   verifier(oidc.Config{SkipClientIDCheck: true}),
 
 		issInReply: doc.Iss, endSession: doc.EndSession, userinfo: provider.UserInfoEndpoint() != "", scopes: doc.Scopes,
+		codeAgain: doc.CodeAgain,
 	}, nil
 }
 

@@ -44,10 +44,13 @@ type foreign struct {
 	mu    sync.Mutex
 	user  map[string]any // claims of who is at the browser; nil: nobody
 	codes map[string]url.Values
+	again map[string]map[string]any // answers to codes by code and Idempotency-Key
 	// What tests change.
 	metadata    map[string]any                      // of the discovery document
 	refuse      func(q url.Values) (string, string) // error at the authorization endpoint
 	tokenError  func(form url.Values) (int, string) // error at the token endpoint
+	lose        func(form url.Values) bool          // the token endpoint's answer, after all is done
+	wait        string                              // Retry-After of the token endpoint's errors
 	grants      func(scopes []string) []string      // scopes granted of those asked for
 	forge       func(claims map[string]any) string  // the ID token, made otherwise
 	claims      map[string]any                      // of every ID token, over the user's
@@ -67,7 +70,7 @@ type foreign struct {
 
 func newForeign(t testing.TB, now func() time.Time) *foreign {
 	p := &foreign{
-		t: t, now: now, codes: map[string]url.Values{}, fetches: map[string]int{}, keyID: "k1",
+		t: t, now: now, codes: map[string]url.Values{}, again: map[string]map[string]any{}, fetches: map[string]int{}, keyID: "k1",
 		user: map[string]any{"sub": "sub-alice", "preferred_username": "alice", "email": "alice@example.com", "email_verified": true, "groups": []string{"staff"}, "realm_access": map[string]any{"roles": []string{"editor"}}},
 	}
 	mux := http.NewServeMux()
@@ -199,12 +202,21 @@ func (p *foreign) token(w http.ResponseWriter, r *http.Request) {
 	}
 	if p.tokenError != nil {
 		if status, code := p.tokenError(form); status != 0 {
+			if p.wait != "" {
+				w.Header().Set("Retry-After", p.wait)
+			}
 			p.json(w, status, map[string]any{"error": code, "error_description": "told by the token endpoint"})
 			return
 		}
 	}
 	switch form.Get("grant_type") {
 	case "authorization_code":
+		same := form.Get("code") + " " + r.Header.Get("Idempotency-Key")
+		answer := p.again[same]
+		if p.metadata["nightlatch_code_idempotency"] == true && answer != nil {
+			p.json(w, http.StatusOK, answer)
+			return
+		}
 		q, ok := p.codes[form.Get("code")]
 		delete(p.codes, form.Get("code"))
 		sum := sha256.Sum256([]byte(form.Get("code_verifier")))
@@ -212,7 +224,11 @@ func (p *foreign) token(w http.ResponseWriter, r *http.Request) {
 			p.json(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
 			return
 		}
-		p.json(w, http.StatusOK, p.tokens(q))
+		p.again[same] = p.tokens(q)
+		if p.lose != nil && p.lose(form) {
+			panic(http.ErrAbortHandler)
+		}
+		p.json(w, http.StatusOK, p.again[same])
 	case "refresh_token":
 		p.refreshes++
 		p.json(w, http.StatusOK, p.tokens(url.Values{"scope": {"openid"}}))

@@ -86,9 +86,15 @@ func (rp *RelyingParty) renewed(ctx context.Context, d *discovered, record *sess
 func (rp *RelyingParty) refresh(ctx context.Context, d *discovered, cookie, token string) (*oauth2.Token, error) {
 	key := hmac.New(sha256.New, []byte(cookie))
 	key.Write([]byte("nightlatch session refresh\x00" + token))
+	ctx = rp.keyedContext(ctx, base64.RawURLEncoding.EncodeToString(key.Sum(nil)[:16]))
+	return d.oauth.TokenSource(ctx, &oauth2.Token{RefreshToken: token}).Token()
+}
+
+// keyedContext makes x/oauth2 send an Idempotency-Key.
+func (rp *RelyingParty) keyedContext(ctx context.Context, key string) context.Context {
 	client := *rp.client
-	client.Transport = &keyed{next: client.Transport, key: base64.RawURLEncoding.EncodeToString(key.Sum(nil)[:16])}
-	return d.oauth.TokenSource(oidc.ClientContext(ctx, &client), &oauth2.Token{RefreshToken: token}).Token()
+	client.Transport = &keyed{next: client.Transport, key: key}
+	return oidc.ClientContext(ctx, &client)
 }
 
 // keyed sends requests with an Idempotency-Key.

@@ -63,6 +63,7 @@ type App struct {
 	engine engine
 	realms map[string]*runningRealm
 	sites  []*Site
+	asking []*Authenticator // who ask sites about requests
 
 	stopAfterUnused time.Duration // below zero: never
 	tellers         []vault.Teller

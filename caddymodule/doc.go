@@ -1,10 +1,11 @@
 // Package caddymodule joins Nightlatch to Caddy.
 //
 // It owns: the app "nightlatch" (what the global option declares), the handlers
-// nightlatch_provider, nightlatch and nightlatch_tokens, their Caddyfile
-// syntax, the store's life across reloads, the in-process way from the adapter
-// to a realm, the fan-out of events, the commands "grants", "store" and "realm", and
-// what the last two ask of a running gateway (adminapi.go).
+// nightlatch_provider, nightlatch and nightlatch_tokens, the provider nightlatch of
+// Caddy's own handler authentication, their Caddyfile syntax, the store's life
+// across reloads, the in-process way from the adapter to a realm, the fan-out of
+// events, the commands "grants", "store" and "realm", and what the last two ask of
+// a running gateway (adminapi.go).
 //
 // It does not own: protocol, sessions, grants or rules. Those are plain Go in
 // provider and adapter, which know nothing of Caddy; this package wires them.

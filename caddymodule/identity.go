@@ -14,7 +14,10 @@ import (
 )
 
 // caller is who makes a request. Placeholders read it when they are used.
-type caller struct{ *session.Identity }
+type caller struct {
+	*session.Identity
+	by *Site // whose handler found out; nil: none yet
+}
 
 var nobody session.Identity
 
@@ -27,7 +30,7 @@ func callerOf(r *http.Request) *caller {
 	if c, ok := caddyhttp.GetVar(r.Context(), callerVar).(*caller); ok {
 		return c
 	}
-	c := &caller{&nobody}
+	c := &caller{Identity: &nobody}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return c

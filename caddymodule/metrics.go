@@ -50,18 +50,28 @@ func (m *metrics) count(event string, data map[string]any) {
 // routine are the events of grants that are nobody's business.
 var routine = []string{vault.EventSaved, vault.EventRefreshed, vault.EventRestored}
 
-// gauge counts the grants of this configuration's clients when it is asked.
+// gauge counts the grants of this configuration's clients when it is asked, and
+// tells what the store has counted since it was opened.
 type gauge struct {
-	app *App
-	of  *prometheus.Desc
+	app                    *App
+	of, updates, conflicts *prometheus.Desc
 }
 
 func newGauge(a *App) *gauge {
-	return &gauge{a, prometheus.NewDesc("nightlatch_grants", "Grants of background access, by state.", []string{"provider", "client", "state"}, nil)}
+	return &gauge{
+		app:       a,
+		of:        prometheus.NewDesc("nightlatch_grants", "Grants of background access, by state.", []string{"provider", "client", "state"}, nil),
+		updates:   prometheus.NewDesc("nightlatch_store_updates_total", "Transactions that were to write to the store.", nil, nil),
+		conflicts: prometheus.NewDesc("nightlatch_store_conflicts_total", "Transactions that ran once more because of a conflict.", nil, nil),
+	}
 }
 
 // Describe implements prometheus.Collector.
-func (g *gauge) Describe(to chan<- *prometheus.Desc) { to <- g.of }
+func (g *gauge) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.of, g.updates, g.conflicts} {
+		to <- d
+	}
+}
 
 // countWithin bounds the reads of one collection.
 const countWithin = 2 * time.Second
@@ -78,6 +88,9 @@ func (g *gauge) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	defer l.release()
+	stats := l.store.Stats()
+	to <- prometheus.MustNewConstMetric(g.updates, prometheus.CounterValue, float64(stats.Updates.Load()))
+	to <- prometheus.MustNewConstMetric(g.conflicts, prometheus.CounterValue, float64(stats.Conflicts.Load()))
 	ctx, cancel := context.WithTimeout(context.Background(), countWithin)
 	defer cancel()
 	for _, p := range g.app.vaults {

@@ -52,8 +52,9 @@ func freeAddr(t *testing.T) string {
 	return "localhost:" + port
 }
 
-// load runs a configuration: lines for the realm, and the site's block.
-func (g *gateway) load(inRealm, site string) error {
+// load runs a configuration: lines for the realm, and the site's block; change may
+// alter its JSON.
+func (g *gateway) load(inRealm, site string, change ...func(config string) string) error {
 	g.t.Helper()
 	store := g.store
 	if store == "" {
@@ -85,6 +86,9 @@ http://%s {
 	raw, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return err
+	}
+	for _, fn := range change {
+		raw = []byte(fn(string(raw)))
 	}
 	return caddy.Load(raw, false)
 }

@@ -241,7 +241,7 @@ func (s *Site) guard(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	id, ok := s.rp.Guard(w, r)
-	caller.Identity = id
+	caller.Identity, caller.by = id, s
 	s.headerUp(r, id)
 	return ok
 }

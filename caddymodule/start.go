@@ -31,6 +31,11 @@ func (a *App) Start() error {
 		return err
 	}
 	a.lease = l
+	for _, v := range a.asking {
+		if err := v.find(); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(a.ctx, declareWithin)
 	defer cancel()
 	if err := a.wire(ctx); err != nil {

@@ -6,10 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,9 +61,11 @@ func newCluster(t *testing.T) *cluster {
 			behind[port] += " 127.0.0.1:" + n.ports[port]
 		}
 	}
-	const front = "http://localhost:%s, http://127.0.0.1:%[1]s {\n\treverse_proxy%s {\n\t\tlb_policy round_robin\n\t\tlb_try_duration 5s\n\t\tlb_try_interval 50ms\n\t\tfail_duration 1s\n\t}\n}\n"
-	c.gateway = newGateway(t, "{\n\tdefault_bind 127.0.0.1\n}\n"+
-		fmt.Sprintf(front, public["8080"], behind["8083"])+fmt.Sprintf(front, public["8081"], behind["8084"])+fmt.Sprintf(front, public["8082"], behind["8085"]))
+	front := "{\n\tdefault_bind 127.0.0.1\n}\n" + balancer(t)
+	for port, node := range map[string]string{"8080": "8083", "8081": "8084", "8082": "8085"} {
+		front += fmt.Sprintf("\nhttp://localhost:%s, http://127.0.0.1:%[1]s {\n\timport nodes%s\n}\n", public[port], behind[node])
+	}
+	c.gateway = newGateway(t, front)
 	c.ports = public
 
 	var all sync.WaitGroup // at once: they make schema, keys and realm together
@@ -71,6 +75,21 @@ func newCluster(t *testing.T) *cluster {
 	all.Wait()
 	c.Start()
 	return c
+}
+
+// balancer is the snippet "nodes" of the recipe.
+func balancer(t *testing.T) string {
+	t.Helper()
+	recipe, err := os.ReadFile("../docs/recipes/balancer.Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, snippet, found := strings.Cut(string(recipe), "(nodes)")
+	snippet, _, ended := strings.Cut(snippet, "\nid.example.com")
+	if !found || !ended {
+		t.Fatal("the recipe has no snippet")
+	}
+	return "(nodes)" + snippet
 }
 
 // at sends a request to one node, as the balancer would.
@@ -310,6 +329,8 @@ func TestClusterLosesANode(t *testing.T) {
 	session := c.login("alice", "alice-demo", func() {})
 	var over atomic.Bool
 	var load sync.WaitGroup
+	end := func() { over.Store(true); load.Wait() }
+	defer end() // before the nodes are taken away
 	var requests, refreshed atomic.Int64
 	for range 4 {
 		load.Go(func() {
@@ -347,17 +368,27 @@ func TestClusterLosesANode(t *testing.T) {
 		})
 	}
 	steps := 0
+	var dying sync.WaitGroup
+	defer dying.Wait()
 	for range 2 {
 		c.login("alice", "alice-demo", func() { // before each form is sent
+			dying.Wait()
+			// What reaches it from now on gets no answer.
 			victim := c.nodes[steps%3]
-			victim.Kill()
+			if err := victim.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Error(err)
+			}
+			dying.Go(func() {
+				time.Sleep(100 * time.Millisecond)
+				victim.Kill()
+			})
 			if steps++; steps > 1 {
 				c.nodes[(steps-2)%3].StartSites("8083", "8084", "8085")
 			}
 		})
 	}
-	over.Store(true)
-	load.Wait()
+	dying.Wait()
+	end()
 	t.Logf("%d kills; %d requests, %d refreshes", steps, requests.Load(), refreshed.Load())
 	if steps < 2 || requests.Load() < 20 || refreshed.Load() < 10 {
 		t.Error("that is not a load")

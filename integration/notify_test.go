@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,8 +35,12 @@ func TestAWebhookHearsOfARevocation(t *testing.T) {
 	if _, err := formlogin.Login(ctx, g.URL("http://localhost:8081/backup"), "alice", "alice-demo"); err != nil {
 		t.Fatal(err)
 	}
-	if m := g.Admin("/metrics"); !strings.Contains(m, `nightlatch_grants{client="portal",provider="demo",state="active"} 1`) {
+	m := g.Admin("/metrics")
+	if !strings.Contains(m, `nightlatch_grants{client="portal",provider="demo",state="active"} 1`) {
 		t.Error("the gauge does not count the grant")
+	}
+	if !regexp.MustCompile(`(?m)^nightlatch_store_updates_total [1-9]`).MatchString(m) || !strings.Contains(m, "nightlatch_store_conflicts_total ") {
+		t.Error("the metrics lack what the store counts")
 	}
 	req, err := http.NewRequest(http.MethodPost, g.URL("http://127.0.0.1:8082/revoke"), strings.NewReader(url.Values{"user": {"alice"}}.Encode()))
 	if err != nil {

@@ -277,15 +277,25 @@ func isJSON(h http.Header) bool {
 	return t == "application/json" || strings.HasSuffix(t, "+json")
 }
 
-// retryAfter reads the header in either form (RFC 9110 §10.2.3), between a
-// second and an hour; 5 s without one.
+// retryAfter is when to ask again: between a second and an hour, 5 s if the
+// provider does not say.
 func retryAfter(h http.Header, now time.Time) time.Duration {
-	s := h.Get("Retry-After")
-	d := 5 * time.Second
-	if n, err := strconv.Atoi(s); err == nil {
-		d = time.Duration(min(max(n, 0), 3600)) * time.Second
-	} else if t, err := http.ParseTime(s); err == nil {
-		d = t.Sub(now)
+	d, told := RetryAfter(h, now)
+	if !told {
+		d = 5 * time.Second
 	}
 	return min(max(d, time.Second), time.Hour)
+}
+
+// RetryAfter reads the header in either form (RFC 9110 §10.2.3): 0 or more, at most
+// an hour. told is false without a valid one.
+func RetryAfter(h http.Header, now time.Time) (d time.Duration, told bool) {
+	s := h.Get("Retry-After")
+	if n, err := strconv.Atoi(s); err == nil {
+		return time.Duration(min(max(n, 0), 3600)) * time.Second, true
+	}
+	if t, err := http.ParseTime(s); err == nil {
+		return min(max(t.Sub(now), 0), time.Hour), true
+	}
+	return 0, false
 }

@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -40,7 +40,7 @@ const config = `{
 	admin unix//%[8]s
 	default_bind 127.0.0.1
 	nightlatch {
-		store badger ./data
+		store %[9]s
 		realm demo {
 			url http://%[1]s
 			%[6]s
@@ -60,7 +60,7 @@ const config = `{
 		}
 		job nightly-backup {
 			secret backup-demo
-			users alice
+			users *
 			scopes openid profile
 		}
 	}
@@ -90,9 +90,15 @@ func freeAddr() (string, error) {
 	return "localhost:" + port, err
 }
 
-// start starts the binary in dir; settings are lines for the realm's block, env
-// is added to its environment.
-func start(binary, dir, upstream, settings string, env ...string) (*gateway, error) {
+// setup is what differs from one gateway to another.
+type setup struct {
+	store string   // the option's words and further lines; default: badger ./data
+	realm string   // lines for the realm's block
+	env   []string // added to the environment
+}
+
+// start starts the binary in dir.
+func start(binary, dir, upstream string, s setup) (*gateway, error) {
 	g := &gateway{dir: dir, log: filepath.Join(dir, "log"), admin: filepath.Join(dir, "admin.sock")}
 	for _, p := range []*string{&g.realm, &g.app, &g.bare, &g.respond, &g.jobs} {
 		addr, err := freeAddr()
@@ -101,7 +107,7 @@ func start(binary, dir, upstream, settings string, env ...string) (*gateway, err
 		}
 		*p = addr
 	}
-	text := fmt.Sprintf(config, g.realm, g.app, g.bare, g.respond, upstream, settings, g.jobs, g.admin)
+	text := fmt.Sprintf(config, g.realm, g.app, g.bare, g.respond, upstream, s.realm, g.jobs, g.admin, cmp.Or(s.store, "badger ./data"))
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -113,7 +119,7 @@ func start(binary, dir, upstream, settings string, env ...string) (*gateway, err
 	g.cmd = exec.Command(binary, "run", "--config", "Caddyfile")
 	g.cmd.Dir = dir
 	g.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	g.cmd.Env = append(g.cmd.Env, env...)
+	g.cmd.Env = append(g.cmd.Env, s.env...)
 	g.cmd.Stdout, g.cmd.Stderr = log, log
 	at := time.Now()
 	if err := g.cmd.Start(); err != nil {
@@ -141,16 +147,30 @@ func (g *gateway) stop() {
 }
 
 // allocations returns how many objects the process has allocated so far.
-func (g *gateway) allocations() (float64, error) {
+func (g *gateway) allocations() (float64, error) { return g.metric("go_memstats_mallocs_total") }
+
+// metric reads one that has no labels.
+func (g *gateway) metric(name string) (float64, error) {
 	body, err := g.fromAdmin("/metrics")
 	if err != nil {
 		return 0, err
 	}
-	m := regexp.MustCompile(`(?m)^go_memstats_mallocs_total (\S+)$`).FindSubmatch(body)
+	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(body)
 	if m == nil {
-		return 0, errors.New("metrics lack go_memstats_mallocs_total")
+		return 0, fmt.Errorf("metrics lack %s", name)
 	}
 	return strconv.ParseFloat(string(m[1]), 64)
+}
+
+// transactions of a store so far: all that were to write, and how often one ran
+// again.
+type transactions struct{ all, again float64 }
+
+func (g *gateway) conflicts() (t transactions, err error) {
+	if t.all, err = g.metric("nightlatch_store_updates_total"); err == nil {
+		t.again, err = g.metric("nightlatch_store_conflicts_total")
+	}
+	return t, err
 }
 
 // fromAdmin gets a page of Caddy's admin endpoint.

@@ -20,7 +20,7 @@ func main() {
 	var b bench
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds in which product and baseline alternate")
 	flag.DurationVar(&b.each, "each", 2*time.Second, "load in one round on one path")
-	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, keepalive, million, store")
+	only := flag.String("only", "", "run only the groups whose name contains this: size, proxy, jobs, credentials, refresh, engines, keepalive, million, store")
 	flag.StringVar(&b.profiles, "profiles", "", "folder for a CPU profile of the gateway for each path, taken after the rounds")
 	flag.IntVar(&b.sessions, "sessions", 1_000_000, "offline sessions in the store of the groups million and store")
 	flag.IntVar(&b.grants, "grants", 100_000, "grants in the group keepalive")
@@ -60,7 +60,7 @@ func run(b bench, only string) error {
 	for _, group := range []struct {
 		name string
 		run  func() error
-	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}, {"keepalive", b.keepalive}, {"million", b.million}, {"store", b.store}} {
+	}{{"size", b.size}, {"proxy", b.proxy}, {"jobs", b.jobs}, {"credentials", b.credentials}, {"refresh", b.refresh}, {"engines", b.engines}, {"keepalive", b.keepalive}, {"million", b.million}, {"store", b.store}} {
 		if strings.Contains(group.name, only) {
 			if err := group.run(); err != nil {
 				return fmt.Errorf("%s: %w", group.name, err)
@@ -81,17 +81,18 @@ type bench struct {
 }
 
 // gateway starts a fresh one with an empty store.
-func (b *bench) gateway(settings string, env ...string) (*gateway, error) {
+func (b *bench) gateway(s setup) (*gateway, error) {
 	b.n++
 	dir := filepath.Join(b.dir, fmt.Sprint(b.n))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return start(b.binary, dir, b.upstream, settings, env...)
+	return start(b.binary, dir, b.upstream, s)
 }
 
 // path is one thing to load.
 type path struct {
+	g       *gateway
 	name    string
 	addr    string
 	workers int
@@ -99,13 +100,16 @@ type path struct {
 	all     []sample
 	allocs  float64   // objects that the process allocates for one request
 	cpu     []float64 // µs of the process's CPU time for one request, each round
+	// conflicts wants to know how often the store's transactions ran once more.
+	conflicts bool
+	retries   []float64 // for 100 transactions, each round
 }
 
 // alternate loads all paths in turn, in every round, and prints them; ratios
 // are against the first path.
-func (b *bench) alternate(g *gateway, paths ...*path) error {
+func (b *bench) alternate(paths ...*path) error {
 	for _, p := range paths { // once for warmth, not counted
-		before, err := g.allocations()
+		before, err := p.g.allocations()
 		if err != nil {
 			return err
 		}
@@ -113,7 +117,7 @@ func (b *bench) alternate(g *gateway, paths ...*path) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		after, err := g.allocations()
+		after, err := p.g.allocations()
 		if err != nil {
 			return err
 		}
@@ -121,18 +125,27 @@ func (b *bench) alternate(g *gateway, paths ...*path) error {
 	}
 	for range b.rounds {
 		for _, p := range paths {
-			before := g.cpu()
+			conflicts, err := p.g.conflicts()
+			if err != nil {
+				return err
+			}
+			before := p.g.cpu()
 			s, err := load(p.addr, p.workers, b.each, p.do)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			p.all = append(p.all, s)
-			p.cpu = append(p.cpu, float64((g.cpu()-before).Microseconds())/float64(s.Requests))
+			p.cpu = append(p.cpu, float64((p.g.cpu()-before).Microseconds())/float64(s.Requests))
+			after, err := p.g.conflicts()
+			if err != nil {
+				return err
+			}
+			p.retries = append(p.retries, 100*(after.again-conflicts.again)/max(after.all-conflicts.all, 1))
 		}
 	}
 	if b.profiles != "" {
 		for _, p := range paths {
-			if err := b.profile(g, p); err != nil {
+			if err := b.profile(p); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
@@ -151,17 +164,20 @@ func (b *bench) alternate(g *gateway, paths ...*path) error {
 			}
 			fmt.Printf("  ratio %s  p99 ratio %s  CPU ratio %s", show(ratio, 2), show(tail, 2), show(cpu, 2))
 		}
+		if p.conflicts {
+			fmt.Printf("  retries for 100 transactions %s", show(p.retries, 2))
+		}
 		fmt.Println()
 	}
 	return nil
 }
 
 // profile loads a path once more, uncounted, while the gateway profiles itself.
-func (b *bench) profile(g *gateway, p *path) error {
+func (b *bench) profile(p *path) error {
 	const seconds = 8
 	taken := make(chan error, 1)
 	go func() {
-		raw, err := g.fromAdmin(fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+		raw, err := p.g.fromAdmin(fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
 		if err == nil {
 			name := strings.NewReplacer(" ", "-", ",", "", "/", "").Replace(p.name)
 			err = os.WriteFile(filepath.Join(b.profiles, fmt.Sprintf("%s-%d.pprof", name, p.workers)), raw, 0o600)
@@ -198,7 +214,7 @@ func (b *bench) size() error {
 	}
 	var first, again, rss []float64
 	for range b.rounds {
-		g, err := b.gateway("")
+		g, err := b.gateway(setup{})
 		if err != nil {
 			return err
 		}
@@ -206,7 +222,7 @@ func (b *bench) size() error {
 		time.Sleep(3 * time.Second)
 		rss = append(rss, g.rss())
 		g.stop()
-		g, err = start(b.binary, g.dir, b.upstream, "")
+		g, err = start(b.binary, g.dir, b.upstream, setup{})
 		if err != nil {
 			return err
 		}
@@ -221,7 +237,7 @@ func (b *bench) size() error {
 // proxy: a request with a session against a bare reverse_proxy to the same
 // upstream in the same process.
 func (b *bench) proxy() error {
-	g, err := b.gateway("")
+	g, err := b.gateway(setup{})
 	if err != nil {
 		return err
 	}
@@ -235,10 +251,10 @@ func (b *bench) proxy() error {
 		return err
 	}
 	fmt.Println("proxied request, against bare reverse_proxy in the same process")
-	err = b.alternate(g,
-		&path{name: "bare reverse_proxy", addr: g.bare, workers: 16, do: want(get(g.bare, "/x"))},
-		&path{name: "with a session", addr: g.app, workers: 16, do: want(get(g.app, "/x", "cookie", cookie))},
-		&path{name: "with a bearer token seen before", addr: g.app, workers: 16, do: want(get(g.app, "/x", "authorization", "Bearer "+token.Access))},
+	err = b.alternate(
+		&path{g: g, name: "bare reverse_proxy", addr: g.bare, workers: 16, do: want(get(g.bare, "/x"))},
+		&path{g: g, name: "with a session", addr: g.app, workers: 16, do: want(get(g.app, "/x", "cookie", cookie))},
+		&path{g: g, name: "with a bearer token seen before", addr: g.app, workers: 16, do: want(get(g.app, "/x", "authorization", "Bearer "+token.Access))},
 	)
 	fmt.Println()
 	return err
@@ -246,7 +262,7 @@ func (b *bench) proxy() error {
 
 // jobs: a cached job token against a bare respond in the same process.
 func (b *bench) jobs() error {
-	g, err := b.gateway("")
+	g, err := b.gateway(setup{})
 	if err != nil {
 		return err
 	}
@@ -255,9 +271,9 @@ func (b *bench) jobs() error {
 		return err
 	}
 	fmt.Println("cached job token, against bare respond in the same process")
-	err = b.alternate(g,
-		&path{name: "bare respond", addr: g.respond, workers: 16, do: want(get(g.respond, "/"))},
-		&path{name: "POST /token, cached", addr: g.jobs, workers: 16, do: want(post(g.jobs, "/token", "user=alice&min_ttl=60s", "authorization", basic("nightly-backup", "backup-demo")))},
+	err = b.alternate(
+		&path{g: g, name: "bare respond", addr: g.respond, workers: 16, do: want(get(g.respond, "/"))},
+		&path{g: g, name: "POST /token, cached", addr: g.jobs, workers: 16, do: want(post(g.jobs, "/token", "user=alice&min_ttl=60s", "authorization", basic("nightly-backup", "backup-demo")))},
 	)
 	fmt.Println()
 	return err
@@ -273,11 +289,11 @@ func (b *bench) credentials() error {
 		if cores != "" {
 			env, name = []string{"GOMAXPROCS=" + cores}, name+", GOMAXPROCS=1"
 		}
-		g, err := b.gateway("", env...)
+		g, err := b.gateway(setup{env: env})
 		if err != nil {
 			return err
 		}
-		err = b.alternate(g, &path{name: name, addr: g.realm, workers: 16,
+		err = b.alternate(&path{g: g, name: name, addr: g.realm, workers: 16,
 			do: want(post(g.realm, tokenPath, "grant_type=client_credentials&scope=profile", "authorization", reports))})
 		g.stop()
 		if err != nil {
@@ -292,7 +308,7 @@ func (b *bench) credentials() error {
 // off at 1, 8 and 64 connections.
 func (b *bench) refresh() error {
 	for _, single := range []string{"off", "on"} {
-		g, err := b.gateway("revoke_refresh_token " + single)
+		g, err := b.gateway(setup{realm: "revoke_refresh_token " + single})
 		if err != nil {
 			return err
 		}
@@ -300,7 +316,7 @@ func (b *bench) refresh() error {
 		for _, workers := range []int{1, 8, 64} {
 			do, err := g.refreshes(workers)
 			if err == nil {
-				err = b.alternate(g, &path{name: "refresh", addr: g.realm, workers: workers, do: do})
+				err = b.alternate(&path{g: g, name: "refresh", addr: g.realm, workers: workers, do: do})
 			}
 			if err != nil {
 				g.stop()

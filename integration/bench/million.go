@@ -20,7 +20,7 @@ import (
 // million: the same with many offline sessions in the store: start-up, memory,
 // refreshes, and what a console asks for.
 func (b *bench) million() error {
-	const settings = "revoke_refresh_token on"
+	settings := setup{realm: "revoke_refresh_token on"}
 	g, err := b.gateway(settings) // declares realm and clients
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (b *bench) million() error {
 		if err != nil {
 			return err
 		}
-		if err := b.alternate(g, &path{name: "refresh, single use on", addr: g.realm, workers: workers, do: do}); err != nil {
+		if err := b.alternate(&path{g: g, name: "refresh, single use on", addr: g.realm, workers: workers, do: do}); err != nil {
 			return err
 		}
 	}

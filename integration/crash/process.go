@@ -109,7 +109,16 @@ func (p *process) start() error {
 	p.cmd = exec.Command(p.binary, "run", "--config", "Caddyfile")
 	p.cmd.Dir = p.dir
 	p.cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir, "NIGHTLATCH_FAULTS="+p.faults())
-	out := &lines{each: p.line, log: log}
+	out := &lines{log: log}
+	out.each = func(raw []byte) {
+		var l logLine
+		if json.Unmarshal(raw, &l) == nil {
+			if l.Level == "error" {
+				out.last = strings.TrimSpace(l.Msg + " " + l.Error)
+			}
+			p.watch(p.name, l)
+		}
+	}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	at := time.Now()
 	if err := p.cmd.Start(); err != nil {
@@ -126,7 +135,7 @@ func (p *process) start() error {
 	for time.Since(at) < startWithin {
 		select {
 		case <-ended:
-			return fmt.Errorf("the %s ended at its start; see %s", p.name, log.Name())
+			return fmt.Errorf("the %s ended at its start: %s; see %s", p.name, out.last, log.Name())
 		case <-time.After(5 * time.Millisecond):
 		}
 		if conn, err := net.DialTimeout("tcp", p.addr, time.Second); err == nil {
@@ -219,18 +228,12 @@ func (p *process) stop() {
 	p.end()
 }
 
-func (p *process) line(raw []byte) {
-	var l logLine
-	if json.Unmarshal(raw, &l) == nil {
-		p.watch(p.name, l)
-	}
-}
-
 // lines keeps what a process prints and passes each line on.
 type lines struct {
 	each func([]byte)
 	log  *os.File
 	rest []byte
+	last string // what it said last of an error; read it once the process has ended
 }
 
 func (l *lines) Write(b []byte) (int, error) {

@@ -105,21 +105,28 @@ func EndUser(tx storage.Tx, realm, sid string) ([]ClientSession, error) {
 	return ended, UserSessions.Delete(tx, realm, sid)
 }
 
-// EndUsers ends all user sessions of a user but one (except may be ""), at most
-// EndUsersBatch; a caller that may meet more repeats until fewer come.
-func EndUsers(tx storage.Tx, realm, user, except string) (ended []UserSession, err error) {
+// EndUsers ends all user sessions of a user but one (except may be ""), as many
+// as one transaction takes with the client sessions in them. A caller that is told
+// that there are more repeats in a new transaction.
+func EndUsers(tx storage.Tx, realm, user, except string) (ended []UserSession, more bool, err error) {
 	rows, err := UserSessions.ListBy(tx, realm, "user", user, "", EndUsersBatch+1)
 	if err != nil {
-		return nil, fmt.Errorf("listing user sessions: %w", err)
+		return nil, false, fmt.Errorf("listing user sessions: %w", err)
 	}
+	clients := 0
 	for _, row := range rows {
-		if row.ID == except || len(ended) == EndUsersBatch {
+		if row.ID == except {
 			continue
 		}
-		if _, err := EndUser(tx, realm, row.ID); err != nil {
-			return nil, err
+		if len(ended) == EndUsersBatch || clients >= EndBatch {
+			return ended, true, nil
 		}
+		in, err := EndUser(tx, realm, row.ID)
+		if err != nil {
+			return nil, false, err
+		}
+		clients += len(in)
 		ended = append(ended, *row.Record)
 	}
-	return ended, nil
+	return ended, len(rows) > EndUsersBatch, nil
 }

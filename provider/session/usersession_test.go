@@ -3,6 +3,7 @@ package session_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -135,10 +136,45 @@ func TestEndUsers(t *testing.T) {
 	_, gone := login(t, store, "alice", t0)
 	_, bobs := login(t, store, "bob", t0)
 	update(t, store, func(tx storage.Tx) error {
-		_, err := session.EndUsers(tx, demo, "alice", keep.ID)
+		_, more, err := session.EndUsers(tx, demo, "alice", keep.ID)
+		if more {
+			t.Error("one session was to be ended, and more are said to be left")
+		}
 		return err
 	})
 	if find(t, store, keepCookie) == nil || find(t, store, bobs) == nil || find(t, store, gone) != nil {
 		t.Error("want all of the user's sessions ended but one")
+	}
+}
+
+// TestEndUsersInPieces: logins with many clients in them do not fit into one
+// transaction. Each call ends what does and tells that there is more.
+func TestEndUsersInPieces(t *testing.T) {
+	store := newStore(t, nil)
+	const logins, clients = 60, 40
+	for range logins {
+		us, _ := login(t, store, "alice", t0)
+		update(t, store, func(tx storage.Tx) error {
+			for c := range clients {
+				id := fmt.Sprint(us.ID, c)
+				cs := offlineSession(id, "alice", t0)
+				cs.Client, cs.UserSession, cs.Offline = fmt.Sprint("app", c), us.ID, false
+				if err := session.ClientSessions.Put(tx, demo, id, &cs); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	ended, calls := 0, 0
+	for more := true; more; calls++ {
+		update(t, store, func(tx storage.Tx) error {
+			some, m, err := session.EndUsers(tx, demo, "alice", "")
+			ended, more = ended+len(some), m
+			return err
+		})
+	}
+	if ended != logins || calls < 2 {
+		t.Errorf("%d of %d logins ended in %d calls", ended, logins, calls)
 	}
 }

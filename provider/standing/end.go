@@ -58,13 +58,13 @@ func endAll(tx storage.Tx, realmName, userID, clientID string, status session.St
 
 // endLogins ends the user sessions of a user, but one (except may be "").
 func endLogins(tx storage.Tx, realmName string, u *user.User, except string, now time.Time) (events []event.Event, more bool, err error) {
-	ended, err := session.EndUsers(tx, realmName, u.ID, except)
+	ended, more, err := session.EndUsers(tx, realmName, u.ID, except)
 	for _, us := range ended {
 		events = append(events, event.Event{
 			Time: now, Type: event.Logout, Realm: realmName, Subject: u.ID, Username: u.Username, Session: us.ID,
 		})
 	}
-	return events, len(ended) >= session.EndUsersBatch, err
+	return events, more, err
 }
 
 // EndOffline ends one offline session; nil if there is none that works.

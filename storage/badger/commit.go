@@ -145,13 +145,19 @@ func (b *Backend) commit(first *job) (held *job) {
 		return held
 	}
 
-	if err := b.hasRoom(); err != nil && !batch.same() {
-		finish(waiting, fmt.Errorf("committing transaction: %w", err))
-		return held
-	} else if err != nil { // as what is declared anew at each start
-		for _, j := range waiting {
-			j.finish(j.err)
+	if full := b.hasRoom(); full != nil {
+		// Each is judged by itself, on what is on disk: one that changes nothing
+		// needs no room, as what a server declares anew at its start.
+		for len(waiting) > 0 {
+			current, waiting = waiting[0], waiting[1:]
+			own := newOverlay(snapshot{txn})
+			err := b.run(current, own)
+			if err == nil && !own.same() {
+				err = fmt.Errorf("committing transaction: %w", full)
+			}
+			current.finish(err)
 		}
+		current = nil
 		return held
 	}
 	err := batch.flush(txn)

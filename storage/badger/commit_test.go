@@ -207,6 +207,7 @@ func TestBatchIsSplitForLackOfRoom(t *testing.T) {
 // never promises more room than there is.
 func TestLimitsAreBadgersOwn(t *testing.T) {
 	b := open(t, Options{InMemory: true})
+	least := int(options(Options{InMemory: true}).MemTableSize * 15 / 100 * 3 / 10) // it must not promise much less either
 	for _, size := range []int{0, 100, 1000, 10_000, storage.MaxValue} {
 		value := strings.Repeat("x", size)
 		most := sort.Search(8<<20/(size+100), func(n int) bool {
@@ -223,7 +224,7 @@ func TestLimitsAreBadgersOwn(t *testing.T) {
 			}
 			return err != nil
 		})
-		if most*max(size, 90) < 750_000 {
+		if most*max(size, 90) < least {
 			t.Errorf("only %d values of %d bytes fit", most, size)
 		}
 	}

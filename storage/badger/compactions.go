@@ -67,6 +67,7 @@ type compactions struct {
 	newest    uint64           // and their rows no newer
 	whole     map[uint64]whole // tables seen so far, by number
 	refused   bool
+	spent     func() // ends its thrift
 
 	failing error // the last one did, and level 0 fills up behind it
 	lost    error // rows are missing
@@ -143,7 +144,7 @@ func (c *compactions) making(id, rows int) {
 }
 
 func (c *compactions) begin(id int) {
-	c.busy, c.owner = true, id
+	c.busy, c.owner, c.spent = true, id, beThrifty()
 	c.announced, c.whole, c.refused = tally{}, map[uint64]whole{}, false
 	// A table of a flush may be made at the same time. It holds newer rows than
 	// all that are in the levels, out of which a compaction makes its own.
@@ -217,6 +218,7 @@ func (c *compactions) over(id int, err error) {
 		}
 	}
 	c.busy = false
+	c.spent()
 	c.turn.Broadcast()
 }
 

@@ -70,13 +70,14 @@ func TestRefusesWritesBeforeTheDiskIsFull(t *testing.T) {
 	free := int64(roomToCommit - 1)
 	b.free = func() (int64, error) { return free, nil }
 	taken := errors.New("taken")
-	for i, err := range fold(t, b, putKey("k0", "v"), putKey("k1", "v"), func(tx storage.Tx) error {
+	for i, err := range fold(t, b, putKey("k0", "v"), putKey("before", "v"), putKey("k1", "v"), func(tx storage.Tx) error {
 		if _, err := tx.Get([]byte("k0")); err == nil {
 			return taken // an answer that rests on what will not be there
 		}
 		return nil
 	}) {
-		if !errors.Is(err, storage.ErrFull) || errors.Is(err, taken) || errors.Is(err, storage.ErrUnknown) {
+		// Two of them change nothing, whoever they share a commit with.
+		if i%2 == 1 && err != nil || i%2 == 0 && (!errors.Is(err, storage.ErrFull) || errors.Is(err, storage.ErrUnknown)) {
 			t.Errorf("update %d: %v", i, err)
 		}
 	}
@@ -208,7 +209,7 @@ func childFills(b *Backend) error {
 		return err
 	}
 	limit := before
-	limit.Cur = 28 << 20
+	limit.Cur = 20 << 20
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
+	engineoptions "github.com/dgraph-io/badger/v4/options"
 
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/engine"
@@ -62,8 +63,13 @@ func openTree(o Options) (*tree, error) {
 }
 
 // options of the engine. Small memory: caches cost no speed when they are small,
-// for the files are in the page cache. What costs is a compaction, which builds
-// tables in four to six times their size (docs/performance.md has the figures).
+// for the files are in the page cache. What costs is to build tables, in three
+// times their size and twice that with compression, which doubles its buffers;
+// the engine keeps up to eight of those buffers, each as big as it has ever been.
+// Hence no compression, small tables, and a memtable no larger than a large
+// transaction needs (15 % of it, about 1.6 MiB and 9 000 rows). The first level below level 0
+// takes more than that holds, else most of the work is to move rows from one small
+// level to the next (docs/performance.md has the figures).
 // Values stay in the tree (MaxValue is below the threshold), so there is no value
 // log to collect. The committer is the only writer: no conflict detection.
 func options(o Options) badger.Options {
@@ -75,11 +81,13 @@ func options(o Options) badger.Options {
 		WithSyncWrites(!o.unsynced && !o.InMemory).
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
-		WithMemTableSize(16 << 20).
-		WithNumMemtables(2).
-		WithBaseTableSize(1 << 20).
+		WithMemTableSize(11 << 20).
+		WithNumMemtables(1).
+		WithBaseTableSize(2 << 20).
+		WithBaseLevelSize(64 << 20).
 		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(16 << 20).
+		WithCompression(engineoptions.None).
 		WithValueThreshold(2 * storage.MaxValue).
 		WithValueLogFileSize(valueLogSize).
 		WithNumCompactors(2).

@@ -6,5 +6,5 @@
 //
 // It does not own: the engine that is tested. Where PostgreSQL is missing the
 // test is skipped, and with NIGHTLATCH_REQUIRE_ALL set it fails. Only tests call
-// it.
+// it, and integration/bench.
 package postgrestest

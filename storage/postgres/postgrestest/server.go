@@ -63,7 +63,7 @@ var shared struct {
 // process.
 func Shared(t testing.TB) *Server {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = start(Config{}) })
+	shared.once.Do(func() { shared.server, shared.err = Run(Config{}) })
 	missing(t, shared.err)
 	return shared.server
 }
@@ -74,9 +74,9 @@ func Name() string { return fmt.Sprintf("test_%d_%d", os.Getpid(), shared.next.A
 // Start starts a server of its own, which ends with the test.
 func Start(t testing.TB, c Config) *Server {
 	t.Helper()
-	s, err := start(c)
+	s, err := Run(c)
 	missing(t, err)
-	t.Cleanup(s.remove)
+	t.Cleanup(s.Remove)
 	return s
 }
 
@@ -112,7 +112,9 @@ func programs() (string, error) {
 	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
 }
 
-func start(c Config) (*Server, error) {
+// Run starts a server for a program that is no test. It ends with Remove, or with
+// the process.
+func Run(c Config) (*Server, error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -135,7 +137,7 @@ func start(c Config) (*Server, error) {
 		}
 	}
 	if err := s.init(); err != nil {
-		s.remove()
+		s.Remove()
 		return nil, err
 	}
 	// Somebody may take the port before the server does.
@@ -147,7 +149,7 @@ func start(c Config) (*Server, error) {
 		case err == nil:
 			return s, nil
 		case n == 3:
-			s.remove()
+			s.Remove()
 			return nil, err
 		}
 		_ = s.Stop()
@@ -365,7 +367,8 @@ func (s *Server) processes() []int {
 	return pids
 }
 
-func (s *Server) remove() {
+// Remove stops the server and takes its folder away.
+func (s *Server) Remove() {
 	_ = s.Stop()
 	_ = os.RemoveAll(s.dir)
 }

@@ -238,6 +238,18 @@ func (rp *RelyingParty) EndOffline(ctx context.Context, client string) error {
 	return rp.sessions.EndAll(ctx, session.OfOffline(rp.config.Provider.Name, client))
 }
 
+// Sessions pages through the browser sessions of the site, all or those of a
+// subject; see session.Store.List.
+func (rp *RelyingParty) Sessions(ctx context.Context, sub, after string, limit int) (_ []session.Listed, next string, _ error) {
+	return rp.sessions.List(ctx, rp.config.Provider.Name, sub, after, limit)
+}
+
+// EndBrowserSession ends one of Sessions by its id, and returns what it was, nil
+// if it is none any more.
+func (rp *RelyingParty) EndBrowserSession(ctx context.Context, id string) (*session.Record, error) {
+	return rp.sessions.EndID(ctx, id)
+}
+
 // sweepEvery is how long an ended session stays in the store at the most.
 const sweepEvery = time.Minute
 

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,10 +18,14 @@ import (
 
 func init() { caddy.RegisterModule(adminAPI{}) }
 
-// adminAPI is what an operator's commands ask of a running gateway, below
-// /nightlatch/ of Caddy's admin endpoint, and only where that is a unix socket:
-// whoever may open it is the operator, while a TCP port of this machine is open to
-// all of its users.
+// adminAPI is what an operator asks of a running gateway, below /nightlatch/ of
+// Caddy's admin endpoint, which checks Host and Origin and knows no users.
+//
+// Sessions and grants can be listed and revoked (adminapi_access.go); no answer
+// holds anything that could be used as one. What carries secrets is for the
+// operator's commands, and only where the endpoint is a unix socket: whoever may
+// open it is the operator, while a TCP port of this machine is open to all of its
+// users.
 type adminAPI struct{}
 
 // CaddyModule names the module.
@@ -29,33 +36,48 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 // Routes of the admin endpoint.
 func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: "/nightlatch/store/backup", Handler: overUnixSocket(http.MethodGet, serveBackup)},
-		{Pattern: "/nightlatch/realms/{realm}/rotate-keys", Handler: overUnixSocket(http.MethodPost, serveRotateKeys)},
+		{Pattern: "/nightlatch/store/backup", Handler: overUnixSocket(served{http.MethodGet: serveBackup})},
+		{Pattern: "/nightlatch/realms/{realm}/rotate-keys", Handler: overUnixSocket(served{http.MethodPost: serveRotateKeys})},
+		{Pattern: "/nightlatch/sessions", Handler: served{http.MethodGet: listSessions, http.MethodDelete: endSessions}},
+		{Pattern: "/nightlatch/sessions/{id}", Handler: served{http.MethodDelete: endSession}},
+		{Pattern: "/nightlatch/grants", Handler: served{http.MethodGet: listGrants}},
+		{Pattern: "/nightlatch/grants/{id}", Handler: served{http.MethodDelete: revokeGrant}},
 	}
 }
 
 func apiError(status int, err error) error { return caddy.APIError{HTTPStatus: status, Err: err} }
 
-// overUnixSocket lets a request through to the running app.
-func overUnixSocket(method string, serve func(*App, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
+// served is what an address of the admin endpoint does, by method. It runs for the
+// app that is running.
+type served map[string]func(*App, http.ResponseWriter, *http.Request) error
+
+// ServeHTTP implements caddy.AdminHandler.
+func (s served) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	serve := s[r.Method]
+	if serve == nil {
+		allowed := strings.Join(slices.Sorted(maps.Keys(s)), ", ")
+		w.Header().Set("Allow", allowed)
+		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("want %s", allowed))
+	}
+	found, err := caddy.ActiveContext().AppIfConfigured("nightlatch")
+	if err != nil {
+		return apiError(http.StatusServiceUnavailable, fmt.Errorf("the gateway does not run: %w", err))
+	}
+	app := found.(*App)
+	if !app.enter(r.Context()) {
+		return apiError(http.StatusServiceUnavailable, errors.New("the gateway is starting or ending"))
+	}
+	defer app.leave()
+	return serve(app, w, r)
+}
+
+// overUnixSocket lets a request through that came over one.
+func overUnixSocket(next caddy.AdminHandler) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		switch {
-		case at == nil || at.Network() != "unix":
+		if at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); at == nil || at.Network() != "unix" {
 			return apiError(http.StatusForbidden, errors.New("only over a unix socket: set the global option admin to unix//path"))
-		case r.Method != method:
-			return apiError(http.StatusMethodNotAllowed, fmt.Errorf("want %s", method))
 		}
-		found, err := caddy.ActiveContext().AppIfConfigured("nightlatch")
-		if err != nil {
-			return apiError(http.StatusServiceUnavailable, fmt.Errorf("the gateway does not run: %w", err))
-		}
-		app := found.(*App)
-		if !app.enter(r.Context()) {
-			return apiError(http.StatusServiceUnavailable, errors.New("the gateway is starting or ending"))
-		}
-		defer app.leave()
-		return serve(app, w, r)
+		return next.ServeHTTP(w, r)
 	})
 }
 

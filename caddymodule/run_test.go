@@ -20,6 +20,7 @@ type gateway struct {
 	t           *testing.T
 	dir         string
 	store       string // the options store and key; default: badger in dir
+	admin       string // address of the admin endpoint; default: off
 	realm, site string // host:port
 }
 
@@ -60,8 +61,12 @@ func (g *gateway) load(inRealm, site string, change ...func(config string) strin
 	if store == "" {
 		store = "store badger " + g.dir
 	}
+	admin := g.admin
+	if admin == "" {
+		admin = "off"
+	}
 	text := fmt.Sprintf(`{
-	admin off
+	admin %s
 	default_bind 127.0.0.1
 	nightlatch {
 		%s
@@ -82,7 +87,7 @@ http://%s {
 http://%s {
 	%s
 }
-`, store, g.realm, inRealm, g.realm, g.site, site)
+`, admin, store, g.realm, inRealm, g.realm, g.site, site)
 	raw, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return err

@@ -20,8 +20,9 @@ const (
 	scanStep, scanMost = 500, 5000
 )
 
-// view is a grant as jobs see it; times are Unix seconds, absent if unknown.
-type view struct {
+// View is a grant as jobs and operators see it; times are Unix seconds, absent if
+// unknown.
+type View struct {
 	GrantID    string `json:"grant_id"`
 	Sub        string `json:"sub"`
 	User       string `json:"user,omitempty"`
@@ -54,19 +55,20 @@ func (h *Handler) grants(w http.ResponseWriter, r *http.Request, rule *rule, for
 		return failed(err, rule.site)
 	}
 	answer := struct {
-		Grants []view `json:"grants"`
+		Grants []View `json:"grants"`
 		Next   string `json:"next,omitempty"`
-	}{Grants: make([]view, 0, len(found)), Next: next}
+	}{Grants: make([]View, 0, len(found)), Next: next}
 	for i := range found {
-		answer.Grants = append(answer.Grants, look(&found[i], rule.site))
+		answer.Grants = append(answer.Grants, ViewOf(&found[i], rule.site.URL))
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
 }
 
-func look(g *vault.Grant, site Site) view {
-	return view{
-		GrantID: g.ID, Sub: g.Sub, User: g.Username, Provider: g.Provider, Site: site.URL,
+// ViewOf a grant at a site.
+func ViewOf(g *vault.Grant, site string) View {
+	return View{
+		GrantID: g.ID, Sub: g.Sub, User: g.Username, Provider: g.Provider, Site: site,
 		Scope: strings.Join(g.Scopes, " "), Status: g.Status(), CreatedAt: unix(g.CreatedAt),
 		LastUsedAt: unix(g.LastUsedAt), IdleAt: unix(g.IdleAt()), MaxAt: unix(g.MaxAt),
 	}

@@ -253,6 +253,71 @@ func (s *Store) End(ctx context.Context, cookie string) error {
 	return nil
 }
 
+// Listed is a session and its name, a hash of its cookie: it opens nothing.
+type Listed struct {
+	ID   string
+	Ends time.Time // at the latest, if nobody uses it from now on
+	*Record
+}
+
+// List pages through the sessions that live, all or those of a subject at a
+// provider, beginning behind after (""); next is "" behind the last page.
+func (s *Store) List(ctx context.Context, provider, sub, after string, limit int) (out []Listed, next string, err error) {
+	now := s.config.Now().UTC()
+	err = s.config.Store.View(ctx, func(tx storage.Tx) error {
+		var rows []storage.Row[Record]
+		var err error
+		if sub == "" {
+			rows, err = s.table.List(tx, s.config.Site, after, limit)
+		} else {
+			rows, err = s.table.ListBy(tx, s.config.Site, "sub", provider+"/"+sub, after, limit)
+		}
+		out, next = nil, ""
+		for _, row := range rows {
+			ends := row.Record.LastSeen.Add(s.config.Idle)
+			if latest := row.Record.Created.Add(s.config.Max); latest.Before(ends) {
+				ends = latest
+			}
+			over, err := s.endedIn(tx, row.Record.Checked, s.config.Behind)
+			if err != nil {
+				return err
+			}
+			if !over && now.Before(ends) {
+				out = append(out, Listed{row.ID, ends, row.Record})
+			}
+			if len(rows) == limit {
+				next = row.ID
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("listing sessions: %w", err)
+	}
+	return out, next, nil
+}
+
+// EndID ends the session with an id of List, and returns what it was, nil if it
+// is none any more.
+func (s *Store) EndID(ctx context.Context, id string) (ended *Record, err error) {
+	err = s.config.Store.Update(ctx, func(tx storage.Tx) error {
+		var err error
+		if ended, err = s.table.Get(tx, s.config.Site, id); err != nil {
+			ended = nil
+			return err
+		}
+		return s.table.Delete(tx, s.config.Site, id)
+	})
+	s.forgetID(id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ending session: %w", err)
+	}
+	return ended, nil
+}
+
 // EndSubject ends all sessions of a subject at a provider, EndProviderSession
 // those that were born in one provider session; and both what tokens were issued
 // before (see Ended), at once in this process even if it cannot be written.

@@ -157,8 +157,8 @@ func New(c Config) (*RelyingParty, error) {
 	case c.Store == nil || c.Sealer == nil || c.Grants == nil:
 		return nil, fmt.Errorf("site %s needs a store, a sealer and grants", c.Site)
 	}
-	if bad, ok := checkAuthParams(c.Provider.AuthParams); !ok {
-		return nil, fmt.Errorf("provider of site %s: the parameter %s of the authorization request is the adapter's own", c.Site, bad)
+	if err := CheckAuthParams(c.Provider.AuthParams); err != nil {
+		return nil, fmt.Errorf("provider of site %s: %w", c.Site, err)
 	}
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler)).With("site", c.Site.String())
 	defaultTo(&c.SessionIdle, 30*time.Minute)

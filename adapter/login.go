@@ -1,6 +1,8 @@
 package adapter
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -63,12 +65,13 @@ var reserved = []string{
 	"code_challenge_method", "request", "request_uri",
 }
 
-// checkAuthParams refuses extra parameters that would break the protocol.
-func checkAuthParams(params map[string]string) (bad string, ok bool) {
-	for name := range params {
+// CheckAuthParams refuses extra parameters of the authorization request that would
+// break the protocol.
+func CheckAuthParams(params map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if slices.Contains(reserved, name) {
-			return name, false
+			return fmt.Errorf("%q: the gateway sets this parameter itself", name)
 		}
 	}
-	return "", true
+	return nil
 }

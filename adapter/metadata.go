@@ -152,13 +152,15 @@ func (rp *RelyingParty) fetchMetadata(ctx context.Context) (*discovered, error) 
 	}, nil
 }
 
+// Algorithms that tokens of a provider may be signed with.
+var Algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
+
 // asymmetric leaves out what anybody who knows the public key, or nobody, could
 // have signed with.
 func asymmetric(algorithms []string) []string {
 	var out []string
 	for _, alg := range algorithms {
-		switch alg {
-		case oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA:
+		if slices.Contains(Algorithms, alg) {
 			out = append(out, alg)
 		}
 	}

@@ -2,8 +2,10 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -26,6 +28,16 @@ func (a Access) permits(id session.Identity) bool {
 	return !id.Anonymous() && (a.Allow == nil || a.Allow.allows(id)) && (a.Deny == nil || !a.Deny.means(id))
 }
 
+// check refuses a list of nobody, which lets nobody in and keeps nobody out.
+func (a Access) check() error {
+	for option, w := range map[string]*Who{"allow": a.Allow, "deny": a.Deny} {
+		if w != nil && reflect.ValueOf(*w).IsZero() {
+			return fmt.Errorf("option %s: want any, users, roles, groups, emails, email_domains or claims", option)
+		}
+	}
+	return nil
+}
+
 // PathAccess is a rule for some requests of a site. It narrows what holds for
 // the site: everything that fits a request has to permit it.
 type PathAccess struct {
@@ -36,7 +48,13 @@ type PathAccess struct {
 }
 
 func (p *PathAccess) provision(ctx caddy.Context) error {
-	return loadMatchers(ctx, p, "MatchRaw", &p.match)
+	if err := p.Access.check(); err != nil {
+		return fmt.Errorf("option access: %w", err)
+	}
+	if p.Allow == nil && p.Deny == nil {
+		return errors.New("option access: want allow or deny")
+	}
+	return loadMatchers(ctx, p, "MatchRaw", "option access", &p.match)
 }
 
 // permits judges a request by all rules that hold for it: every one if nobody
@@ -101,14 +119,14 @@ func containsFold(list []string, s string) bool {
 	return s != "" && slices.ContainsFunc(list, func(e string) bool { return strings.EqualFold(e, s) })
 }
 
-// loadMatchers loads the matchers that a field of a module holds.
-func loadMatchers(ctx caddy.Context, of any, field string, into *caddyhttp.MatcherSets) error {
+// loadMatchers loads the matchers that a field of a module holds, of an option.
+func loadMatchers(ctx caddy.Context, of any, field, option string, into *caddyhttp.MatcherSets) error {
 	loaded, err := ctx.LoadModule(of, field)
 	if err == nil {
 		err = into.FromInterface(loaded)
 	}
 	if err != nil {
-		return fmt.Errorf("loading matchers: %w", err)
+		return fmt.Errorf("%s: loading matchers: %w", option, err)
 	}
 	return nil
 }

@@ -131,15 +131,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.realms[name] = r
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
-		if a.Realms[name] != nil {
-			return fmt.Errorf("provider %s: a realm has this name", name)
+		switch {
+		case name == "":
+			return errors.New("a provider needs a name")
+		case a.Realms[name] != nil:
+			return fmt.Errorf("provider %s: a realm has this name already: give the provider another", name)
 		}
 		if err := a.Providers[name].check(); err != nil {
 			return fmt.Errorf("provider %s: %w", name, err)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Jobs)) {
-		if err := a.Jobs[name].check(); err != nil {
+		if err := a.Jobs[name].check(name); err != nil {
 			return fmt.Errorf("job %s: %w", name, err)
 		}
 	}
@@ -193,9 +196,9 @@ func (a *App) realmNamed(name string) (*runningRealm, error) {
 	case len(a.realms) == 0:
 		return nil, errors.New("no realm is declared in the global option nightlatch")
 	case name == "":
-		return nil, fmt.Errorf("want the name of a realm: %s", strings.Join(slices.Sorted(maps.Keys(a.realms)), ", "))
+		return nil, fmt.Errorf("want the name of a realm: one of %s", strings.Join(slices.Sorted(maps.Keys(a.realms)), ", "))
 	}
-	return nil, fmt.Errorf("realm %q is not declared: want %s", name, strings.Join(slices.Sorted(maps.Keys(a.realms)), ", "))
+	return nil, fmt.Errorf("realm %q is not declared: want one of %s", name, strings.Join(slices.Sorted(maps.Keys(a.realms)), ", "))
 }
 
 // readyWithin bounds how long a request waits for the app: Caddy starts apps in

@@ -96,18 +96,7 @@ func goldens(t *testing.T) (used map[string]bool, shown []string) {
 func parsers(t *testing.T) (options []string, errs map[string]*regexp.Regexp) {
 	t.Helper()
 	errs = map[string]*regexp.Regexp{}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for name, file := range sources(t, "*.go") {
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.ValueSpec:
@@ -134,6 +123,29 @@ func parsers(t *testing.T) (options []string, errs map[string]*regexp.Regexp) {
 		})
 	}
 	return options, errs
+}
+
+// sources parses the files of some patterns, tests left out.
+func sources(t *testing.T, patterns ...string) map[string]*ast.File {
+	t.Helper()
+	out := map[string]*ast.File{}
+	for _, p := range patterns {
+		files, err := filepath.Glob(p)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("files %s: %v", p, err)
+		}
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[name] = file
+		}
+	}
+	return out
 }
 
 // isOptions tells the type options[T].

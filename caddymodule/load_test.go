@@ -64,61 +64,6 @@ func TestValidateOpensNoStore(t *testing.T) {
 	}
 }
 
-// TestWrongOptions: what cannot be seen while parsing is said at provisioning,
-// by name and with what was expected.
-func TestWrongOptions(t *testing.T) {
-	t.Setenv("NIGHTLATCH_TEST_DIR", t.TempDir())
-	t.Setenv("EMPTY", "")
-	t.Setenv("WRONG", "soon")
-	for name, c := range map[string]struct {
-		config string
-		want   []string
-	}{
-		"unset variable":       {demo("client x {\n\tsecret {env.NOBODY_SETS_THIS}\n}", "", ""), []string{"realms.demo.clients.x.secret", "NOBODY_SETS_THIS"}},
-		"empty variable":       {demo("", "job x {\n\tsecret {env.EMPTY}\n}", ""), []string{"jobs.x.secret", "EMPTY"}},
-		"unreadable file":      {demo("client x {\n\tsecret {file./does/not/exist}\n}", "", ""), []string{"realms.demo.clients.x.secret", "/does/not/exist"}},
-		"duration by variable": {demo("sso_session_idle {env.WRONG}", "", ""), []string{"realm demo", "sso_session_idle", "soon", "30m"}},
-		"algorithm":            {demo("signing_algorithm HS256", "", ""), []string{"signing_algorithm", "HS256", "ES256"}},
-		"user without":         {demo("user alice {\n\temail a@b.c\n}", "", ""), []string{"realm demo", "user alice", "password_hash"}},
-		"bad hash":             {demo("user alice {\n\tpassword_hash sesame\n}", "", ""), []string{"user alice", "password_hash"}},
-		"both passwords":       {demo("user alice {\n\tpassword x\n\tpassword_hash y\n}", "", ""), []string{"user alice", "password_hash"}},
-		"client without":       {demo("client x {\n\tredirect_uri https://x.example.com/cb\n}", "", ""), []string{"client x", "secret"}},
-		"redirect":             {demo("client x {\n\tsecret y\n\tredirect_uri /callback\n}", "", ""), []string{"client x", "/callback"}},
-		"jwks":                 {demo("client x {\n\tjwks nonsense\n}", "", ""), []string{"client x", "jwks"}},
-		"job without users":    {demo("", "job x {\n\tsecret y\n\tscopes openid\n}", ""), []string{"job x", "users"}},
-		"job without scopes":   {demo("", "job x {\n\tsecret y\n\tusers *\n}", ""), []string{"job x", "scopes"}},
-		"provider plain http":  {demo("", "provider p http://id.example.com {\n\tclient_id x\n}", "provider demo"), []string{"provider p", "https"}},
-		"provider client":      {demo("", "provider p https://id.example.com", "provider demo"), []string{"provider p", "client_id"}},
-		"which provider":       {demo("", "provider p https://id.example.com {\n\tclient_id x\n}", ""), []string{"provider is missing", "demo", "p"}},
-		"unknown provider":     {demo("", "", "provider keycloak"), []string{"keycloak", "demo"}},
-		"foreign without allow": {
-			demo("", "provider p https://id.example.com {\n\tclient_id x\n}", "provider p"), []string{"http://localhost:8081", "allow", "provider p"},
-		},
-		"foreign client_id": {
-			demo("", "provider p https://id.example.com {\n\tclient_id x\n}", "provider p\nclient_id y\nallow any"), []string{"client_id", "provider p"},
-		},
-		"client twice": {demo("client portal {\n\tsecret x\n}", "", "client_id portal"), []string{"client_id", "portal"}},
-		"site path":    {strings.Replace(demo("", "", ""), "nightlatch http://localhost:8081", "nightlatch http://localhost:8081/app", 1), []string{"without a path"}},
-		"no realm":     {"http://localhost:8080 {\n\tnightlatch_provider\n}", []string{"nightlatch_provider", "global option"}},
-		"which realm":  {strings.Replace(demo("", "", ""), "nightlatch_provider", "nightlatch_provider office", 1), []string{"office", "demo"}},
-		"site twice": {
-			demo("", "", "") + "http://localhost:8082 {\n\tnightlatch http://localhost:8081\n}\n", []string{"twice"},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := load(t, c.config)
-			if err == nil {
-				t.Fatal("it loads")
-			}
-			for _, want := range c.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("the message lacks %q: %v", want, err)
-				}
-			}
-		})
-	}
-}
-
 // TestPlainPassword: for demos on loopback alone.
 func TestPlainPassword(t *testing.T) {
 	t.Setenv("NIGHTLATCH_TEST_DIR", t.TempDir())

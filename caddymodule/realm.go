@@ -15,8 +15,11 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/nightlatch/nightlatch/adapter"
+	"github.com/nightlatch/nightlatch/adapter/jobs"
 	"github.com/nightlatch/nightlatch/provider"
 	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/user"
 )
@@ -25,7 +28,7 @@ import (
 // passwords in plain, and refuses them where others could log in.
 func (r *Realm) provision(name string, log *slog.Logger) (*runningRealm, error) {
 	if r.URL == "" {
-		return nil, errors.New("option url is missing: want the public address of the server, such as https://id.example.com")
+		return nil, errors.New("option url is missing: want the public address of the server such as https://id.example.com")
 	}
 	r.URL = strings.TrimSuffix(r.URL, "/")
 	out := &runningRealm{name: name, url: r.URL}
@@ -48,7 +51,7 @@ func (r *Realm) provision(name string, log *slog.Logger) (*runningRealm, error) 
 	for _, name := range slices.Sorted(maps.Keys(r.Users)) {
 		u := r.Users[name]
 		if u.Password == "" && u.PasswordHash == "" {
-			return nil, fmt.Errorf("user %s: option password_hash is missing", name)
+			return nil, fmt.Errorf("user %s: option password_hash is missing: want an argon2id hash such as $argon2id$v=19$m=19456,t=2,p=1$…", name)
 		}
 		if u.Password != "" {
 			plain = append(plain, name)
@@ -86,7 +89,10 @@ func (r *Realm) settings(name string) (realm.Settings, error) {
 		s.EventsExpiration = new(time.Duration)
 	}
 	var none time.Duration // where the value of an option that is left out goes
-	return s, errors.Join(checkAlgorithm(r.SigningAlgorithm), spans{
+	if err := errors.Join(checkAlgorithm(r.SigningAlgorithm), checkEventTypes(r.EnabledEventTypes)); err != nil {
+		return s, err
+	}
+	return s, spans{
 		"access_token_lifespan":        {r.AccessTokenLifespan, &s.AccessTokenLifespan},
 		"code_lifespan":                {r.CodeLifespan, &s.CodeLifespan},
 		"login_timeout":                {r.LoginTimeout, &s.LoginTimeout},
@@ -102,7 +108,7 @@ func (r *Realm) settings(name string) (realm.Settings, error) {
 		"client_offline_session_idle":  {r.ClientOfflineSessionIdle, &s.ClientOfflineSessionIdle},
 		"client_offline_session_max":   {r.ClientOfflineSessionMax, &s.ClientOfflineSessionMax},
 		"events_expiration":            {r.EventsExpiration, cmp.Or(s.EventsExpiration, &none)},
-	}.parse())
+	}.parse()
 }
 
 func isOn(option *bool) bool { return option != nil && *option }
@@ -164,7 +170,7 @@ func (c *Client) declare(id string) (provider.DeclaredClient, error) {
 	if c.JWKS != "" {
 		d.JWKS = new(jose.JSONWebKeySet)
 		if err := json.Unmarshal([]byte(c.JWKS), d.JWKS); err != nil || len(d.JWKS.Keys) == 0 {
-			return d, errors.New("option jwks: want a JSON Web Key Set")
+			return d, errors.New("option jwks: want a JSON Web Key Set with at least one key, as text")
 		}
 		if c.Secret == "" {
 			d.AuthMethod = "private_key_jwt"
@@ -203,6 +209,19 @@ func checkAlgorithm(alg string) error {
 	return nil
 }
 
+func checkEventTypes(names []string) error {
+	for _, name := range names {
+		if !slices.Contains(event.Types(), event.Type(name)) {
+			var want []string
+			for _, t := range event.Types() {
+				want = append(want, string(t))
+			}
+			return fmt.Errorf("option enabled_event_types: %q: want some of %s", name, strings.Join(want, ", "))
+		}
+	}
+	return nil
+}
+
 // loopback tells that only this machine reaches an address.
 func loopback(address string) bool {
 	u, err := url.Parse(address)
@@ -222,15 +241,26 @@ func (p *Foreign) check() error {
 	case u.Scheme == "http" && !loopback(p.Issuer):
 		return fmt.Errorf("issuer %q: want https, since tokens travel to it", p.Issuer)
 	case p.ClientID == "":
-		return errors.New("option client_id is missing")
+		return errors.New("option client_id is missing: want the name under which the provider knows this gateway")
+	case p.RefreshRate < 0:
+		return fmt.Errorf("option refresh_rate: %d: want a number from 1 on", p.RefreshRate)
+	}
+	for _, alg := range p.Algorithms {
+		if !slices.Contains(adapter.Algorithms, alg) {
+			return fmt.Errorf("option algorithms: %q: want some of %s", alg, strings.Join(adapter.Algorithms, ", "))
+		}
+	}
+	if err := adapter.CheckAuthParams(p.AuthParams); err != nil {
+		return fmt.Errorf("option auth_param: %w", err)
 	}
 	return spans{"offline_idle": {p.OfflineIdle, &p.idle}}.parse()
 }
 
-func (j *Job) check() error {
+func (j *Job) check(name string) error {
+	if err := (jobs.Job{Name: name, Secret: j.Secret, Users: j.Users}).Validate(); err != nil {
+		return err
+	}
 	switch {
-	case j.Secret == "":
-		return errors.New("option secret is missing or empty")
 	case len(j.Users) == 0:
 		return errors.New("option users is missing: want names, sub=…, email=…, group=… or *")
 	case len(j.Scopes) == 0:

@@ -1,8 +1,12 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,14 +17,19 @@ import (
 // an error that names the option by its path. It runs at provisioning, so that
 // `caddy adapt` and the admin API show the placeholder, never the secret.
 func resolve(v any) error {
-	return resolveValue(caddy.NewReplacer(), reflect.ValueOf(v), "")
+	return resolveValue(caddy.NewReplacer(), reflect.ValueOf(v), "", false)
 }
 
-func resolveValue(repl *caddy.Replacer, v reflect.Value, path string) error {
+// resolveValue does so for a value at a path. An entry of a map or a list must not
+// be null, which only JSON can say: what reads it counts on it.
+func resolveValue(repl *caddy.Replacer, v reflect.Value, path string, entry bool) error {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
-			return resolveValue(repl, v.Elem(), path)
+			return resolveValue(repl, v.Elem(), path, false)
+		}
+		if entry {
+			return fmt.Errorf("option %s: want an object, not null", path)
 		}
 	case reflect.String:
 		out, err := resolveText(repl, v.String(), path)
@@ -33,7 +42,7 @@ func resolveValue(repl *caddy.Replacer, v reflect.Value, path string) error {
 			return nil
 		}
 		for i := range v.Len() {
-			if err := resolveValue(repl, v.Index(i), path); err != nil {
+			if err := resolveValue(repl, v.Index(i), join(path, strconv.Itoa(i)), true); err != nil {
 				return err
 			}
 		}
@@ -47,7 +56,7 @@ func resolveValue(repl *caddy.Replacer, v reflect.Value, path string) error {
 					return err
 				}
 				v.SetMapIndex(key, reflect.ValueOf(out).Convert(value.Type()))
-			} else if err := resolveValue(repl, value, at); err != nil {
+			} else if err := resolveValue(repl, value, at, true); err != nil {
 				return err
 			}
 		}
@@ -56,7 +65,7 @@ func resolveValue(repl *caddy.Replacer, v reflect.Value, path string) error {
 			f := v.Type().Field(i)
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if f.Anonymous {
-				if err := resolveValue(repl, v.Field(i), path); err != nil {
+				if err := resolveValue(repl, v.Field(i), path, false); err != nil {
 					return err
 				}
 				continue
@@ -64,7 +73,7 @@ func resolveValue(repl *caddy.Replacer, v reflect.Value, path string) error {
 			if !f.IsExported() || name == "" || name == "-" || f.Tag.Get("nightlatch") == "late" || f.Tag.Get("caddy") != "" {
 				continue
 			}
-			if err := resolveValue(repl, v.Field(i), join(path, name)); err != nil {
+			if err := resolveValue(repl, v.Field(i), join(path, name), false); err != nil {
 				return err
 			}
 		}
@@ -80,12 +89,34 @@ func join(path, name string) string {
 }
 
 func resolveText(repl *caddy.Replacer, s, path string) (string, error) {
-	if !hasPlaceholder(s) {
-		return s, nil
+	if !hasPlaceholder(s) || json.Valid([]byte(s)) {
+		return s, nil // a key set that is written out has braces of its own
 	}
 	out, err := repl.ReplaceOrErr(s, true, true)
 	if err != nil {
-		return "", fmt.Errorf("option %s: %w", path, err)
+		return "", fmt.Errorf("option %s: %w", path, explained(s, err))
 	}
 	return out, nil
+}
+
+// sourced are the placeholders of what is outside the configuration.
+var sourced = regexp.MustCompile(`\{(env|file)\.([^{}]+)\}`)
+
+// explained says why a placeholder has no value, where Caddy says that it has none.
+func explained(s string, err error) error {
+	for _, m := range sourced.FindAllStringSubmatch(s, -1) {
+		if m[1] == "env" && os.Getenv(m[2]) == "" {
+			return fmt.Errorf("%s: the environment variable is not set, or is empty", m[0])
+		}
+		if m[1] == "file" {
+			text, failed := os.ReadFile(m[2])
+			switch {
+			case failed != nil:
+				return fmt.Errorf("%s: %w", m[0], failed)
+			case len(text) == 0:
+				return fmt.Errorf("%s: the file is empty", m[0])
+			}
+		}
+	}
+	return err
 }

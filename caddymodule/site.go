@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -91,6 +90,11 @@ func (*Site) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the options and makes the site known to the app.
 func (s *Site) Provision(ctx caddy.Context) error {
+	app, err := configured(ctx, "nightlatch")
+	if err != nil {
+		return err // what the app declares is no fault of this site
+	}
+	s.app = app
 	if err := s.provision(ctx); err != nil {
 		return fmt.Errorf("nightlatch %s: %w", s.URL, err)
 	}
@@ -101,17 +105,16 @@ func (s *Site) provision(ctx caddy.Context) error {
 	if err := resolve(s); err != nil {
 		return err
 	}
-	app, err := configured(ctx, "nightlatch")
-	if err != nil {
-		return err
-	}
-	s.app = app
+	var err error
 	s.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	s.URL = strings.TrimSuffix(s.URL, "/")
 	if s.url, err = url.Parse(s.URL); err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.Host == "" || s.url.Path != "" || s.url.RawQuery != "" || s.url.Fragment != "" || s.url.User != nil {
-		return errors.New("want the site's public address such as https://app.example.com, without a path")
+		return fmt.Errorf("%q: want the site's public address such as https://app.example.com, without a path", s.URL)
 	}
-	if s.provider, err = app.siteProvider(s); err != nil {
+	if s.provider, err = s.app.siteProvider(s); err != nil {
+		return err
+	}
+	if err := s.Access.check(); err != nil {
 		return err
 	}
 	if s.provider.realm == nil && s.Allow == nil {
@@ -129,14 +132,18 @@ func (s *Site) provision(ctx caddy.Context) error {
 		return err
 	}
 	s.warnOfTwins()
-	return app.addSite(s)
+	return s.app.addSite(s)
 }
 
 func (s *Site) loadMatchers(ctx caddy.Context) error {
-	for field, into := range map[string]*caddyhttp.MatcherSets{
-		"MatchRaw": &s.match, "PublicRaw": &s.public, "OfflineRaw": &s.offline, "OfflineOptionalRaw": &s.offlineOptional,
+	for field, of := range map[string]struct {
+		option string
+		into   *caddyhttp.MatcherSets
+	}{
+		"MatchRaw": {"the matcher", &s.match}, "PublicRaw": {"option public", &s.public},
+		"OfflineRaw": {"option offline", &s.offline}, "OfflineOptionalRaw": {"option offline", &s.offlineOptional},
 	} {
-		if err := loadMatchers(ctx, s, field, into); err != nil {
+		if err := loadMatchers(ctx, s, field, of.option, of.into); err != nil {
 			return err
 		}
 	}

@@ -144,7 +144,7 @@ func readKey(e engine, key string) (*seal.Keyset, error) {
 	if key != "" {
 		k, err := seal.Parse([]byte(key))
 		if err != nil {
-			return nil, fmt.Errorf("option key: %w", err)
+			return nil, fmt.Errorf("option key: %w: want the text of a file that `nightlatch store new-key` made", err)
 		}
 		return k, nil
 	}
@@ -169,7 +169,7 @@ func openNode(e engine, key string) (*node, error) {
 	log := slog.New(processLog{})
 	keyset, err := readKey(e, key)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("store %s: %w", e.name(), err)
 	}
 	backend, err := e.open(log)
 	if errors.Is(err, badger.ErrInUse) {
@@ -205,7 +205,7 @@ func (n *node) begin(e engine) error {
 			return err
 		}
 		if !empty {
-			return missingKey(e)
+			return fmt.Errorf("store %s: %w", e.name(), missingKey(e))
 		}
 		if n.keyset, err = seal.Create(e.keyFile()); err != nil {
 			return err

@@ -79,7 +79,7 @@ func TestBadInput03_Registration(t *testing.T) {
 		"myapp:/cb": "private scheme", "/cb": "not absolute", "https://": "host", "https://a@rp.test/cb": "user name", "https://rp.test/a b": "character",
 	} {
 		for kind, c := range map[string]client.Client{
-			"redirect uri": {RedirectURIs: []string{uri}}, "post_logout_redirect_uris": {PostLogoutRedirectURIs: []string{uri}},
+			" redirect_uris": {RedirectURIs: []string{uri}}, "post_logout_redirect_uris": {PostLogoutRedirectURIs: []string{uri}},
 		} {
 			c.ClientID = "new"
 			err := w.provider.Declare(context.Background(), provider.Declaration{

@@ -86,9 +86,9 @@ func (d Declaration) Validate() error {
 		case seen["client "+c.ClientID]:
 			return fmt.Errorf("client %s is declared twice", c.ClientID)
 		case c.Public && c.Secret != "":
-			return fmt.Errorf("client %s: a public client has no secret", c.ClientID)
+			return fmt.Errorf("client %s: public and secret exclude each other", c.ClientID)
 		case !c.Public && c.Secret == "" && c.JWKS == nil:
-			return fmt.Errorf("client %s: needs a secret, or public", c.ClientID)
+			return fmt.Errorf("client %s: secret is missing: want it, jwks or public", c.ClientID)
 		}
 		seen["client "+c.ClientID] = true
 		if err := c.Client.Validate(); err != nil {

@@ -175,14 +175,14 @@ func TestDeclarationIsJudgedBeforeItIsWritten(t *testing.T) {
 	for words, d := range map[string]provider.Declaration{
 		"declared twice":          {Users: []provider.DeclaredUser{{Username: "x"}, {Username: "X"}}},
 		"exclude each other":      {Users: []provider.DeclaredUser{{Username: "x", Password: "p", PasswordHash: "$argon2id$"}}},
-		"password hash":           {Users: []provider.DeclaredUser{{Username: "x", PasswordHash: "md5"}}},
+		"password_hash":           {Users: []provider.DeclaredUser{{Username: "x", PasswordHash: "md5"}}},
 		"longer than":             {Users: []provider.DeclaredUser{{Username: "x", Password: strings.Repeat("x", 5000)}}},
 		"needs a name":            {Users: []provider.DeclaredUser{{}}},
 		"needs a client_id":       {Clients: []provider.DeclaredClient{{}}},
-		"needs a secret":          {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.Secret = "" })}},
-		"has no secret":           {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.Public = true })}},
+		"secret is missing":       {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.Secret = "" })}},
+		"public and secret":       {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.Public = true })}},
 		"client reports is decla": {Clients: []provider.DeclaredClient{declaredClient(), declaredClient()}},
-		"redirect uri":            {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.RedirectURIs = []string{"javascript:x"} })}},
+		" redirect_uris":          {Clients: []provider.DeclaredClient{declaredClient(func(d *provider.DeclaredClient) { d.RedirectURIs = []string{"javascript:x"} })}},
 	} {
 		d.Settings.RevokeRefreshToken = true // would be seen
 		err := w.provider.Declare(t.Context(), d)

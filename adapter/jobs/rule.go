@@ -31,19 +31,13 @@ const (
 )
 
 func newRule(j Job, sites []Site, key []byte) (*rule, error) {
-	if j.Name == "" {
-		return nil, errors.New("a job needs a name")
-	}
-	if strings.Contains(j.Name, ":") {
-		return nil, errors.New("a name with a colon cannot be sent by Basic authentication")
+	if err := j.Validate(); err != nil {
+		return nil, err
 	}
 	r := &rule{Job: j, secret: j.SecretHash}
 	r.Secret = ""
-	switch {
-	case j.Secret != "":
+	if j.Secret != "" {
 		r.secret = HashSecret(key, j.Secret)
-	case len(j.SecretHash) == 0:
-		return nil, errors.New("secret is missing or empty")
 	}
 	var err error
 	if r.site, err = siteOf(j, sites); err != nil {
@@ -51,22 +45,40 @@ func newRule(j Job, sites []Site, key []byte) (*rule, error) {
 	}
 	for _, u := range j.Users {
 		p := parsePerson(u)
-		switch {
-		case p.value == "" && p.kind != everybody:
-			return nil, fmt.Errorf("users %q: nothing behind the equals sign", u)
-		case p.kind == byUser && !r.site.Local:
+		if p.kind == byUser && !r.site.Local {
 			// A foreign account could pick any name.
-			return nil, fmt.Errorf("users %s: people of provider %s are named by sub=, email= or group=, not by a name that they could pick", u, r.site.Provider)
+			return nil, fmt.Errorf("option users: %q: people of provider %s are named by sub=, email= or group=, not by a name that they could pick", u, r.site.Provider)
 		}
 		r.users = append(r.users, p)
 	}
 	return r, nil
 }
 
+// Validate reports the first thing about a job that cannot work, whatever sites
+// there are.
+func (j Job) Validate() error {
+	switch {
+	case j.Name == "":
+		return errors.New("a job needs a name")
+	case strings.Contains(j.Name, ":"):
+		return errors.New("a name with a colon cannot be sent by Basic authentication: want another")
+	case j.Secret == "" && len(j.SecretHash) == 0:
+		return errors.New("option secret is missing or empty: want what the job authenticates with")
+	}
+	for _, u := range j.Users {
+		if p := parsePerson(u); p.value == "" && p.kind != everybody {
+			return fmt.Errorf("option users: %q: want a name, sub=…, email=…, group=… or *", u)
+		}
+	}
+	return nil
+}
+
 func siteOf(j Job, sites []Site) (Site, error) {
 	want := strings.TrimSuffix(j.Site, "/")
 	var found []Site
+	var all []string
 	for _, s := range sites {
+		all = append(all, s.URL)
 		s.URL = strings.TrimSuffix(s.URL, "/")
 		if s.ConsentURI == "" {
 			s.ConsentURI = s.URL
@@ -79,13 +91,15 @@ func siteOf(j Job, sites []Site) (Site, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return Site{}, errors.New("site is missing: there is more than one to choose from")
-	case want == "":
-		return Site{}, errors.New("no site has offline paths, so there are no grants to use")
+		return Site{}, fmt.Errorf("option site is missing: want one of %s", strings.Join(all, ", "))
+	case len(all) == 0:
+		return Site{}, errors.New("there are no grants to use: no site has the directive nightlatch")
+	case j.Provider != "" && want == "":
+		return Site{}, fmt.Errorf("option provider: no site has provider %s", j.Provider)
 	case j.Provider != "":
-		return Site{}, fmt.Errorf("site %s with provider %s is not configured", j.Site, j.Provider)
+		return Site{}, fmt.Errorf("option site: no site %s has provider %s", want, j.Provider)
 	}
-	return Site{}, fmt.Errorf("site %s is not configured", j.Site)
+	return Site{}, fmt.Errorf("option site: %q has no directive nightlatch: want one of %s", want, strings.Join(all, ", "))
 }
 
 func parsePerson(s string) person {

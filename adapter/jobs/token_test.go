@@ -347,11 +347,11 @@ func TestNewChecksTheRules(t *testing.T) {
 		want  string
 	}{
 		"no name":         {sites, jobs.Job{Secret: "s", Site: site}, "name"},
-		"no secret":       {sites, jobs.Job{Name: "j", Site: site}, "job j: secret is missing"},
-		"unknown site":    {sites, jobs.Job{Name: "j", Secret: "s", Site: "https://c.example"}, "https://c.example is not configured"},
-		"no site of two":  {sites, jobs.Job{Name: "j", Secret: "s"}, "site is missing"},
-		"no sites at all": {nil, jobs.Job{Name: "j", Secret: "s"}, "no site has offline paths"},
-		"wrong provider":  {sites, jobs.Job{Name: "j", Secret: "s", Site: site, Provider: "google"}, "with provider google"},
+		"no secret":       {sites, jobs.Job{Name: "j", Site: site}, "job j: option secret is missing"},
+		"unknown site":    {sites, jobs.Job{Name: "j", Secret: "s", Site: "https://c.example"}, `"https://c.example" has no directive nightlatch: want one of http`},
+		"no site of two":  {sites, jobs.Job{Name: "j", Secret: "s"}, "option site is missing"},
+		"no sites at all": {nil, jobs.Job{Name: "j", Secret: "s"}, "no grants to use"},
+		"wrong provider":  {sites, jobs.Job{Name: "j", Secret: "s", Site: site, Provider: "google"}, "has provider google"},
 		"foreign name":    {sites, jobs.Job{Name: "j", Secret: "s", Site: "https://b.example", Users: []string{"alice"}}, "sub="},
 		"empty group":     {sites, jobs.Job{Name: "j", Secret: "s", Site: site, Users: []string{"group="}}, "group="},
 		"one site":        {sites[:1], jobs.Job{Name: "j", Secret: "s", Users: []string{"alice"}}, ""},

@@ -83,8 +83,8 @@ func (m Mail) options() (host string, options []mail.Option, err error) {
 	host = u.Hostname()
 	port := ports[u.Scheme]
 	if p := u.Port(); p != "" {
-		if port, err = strconv.Atoi(p); err != nil {
-			return "", nil, fmt.Errorf("port %s: want a number", p)
+		if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
+			return "", nil, fmt.Errorf("port %s: want a number from 1 to 65535", p)
 		}
 	}
 	options = []mail.Option{mail.WithPort(port), mail.WithTimeout(15 * time.Second)}

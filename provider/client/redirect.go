@@ -85,7 +85,7 @@ func validPort(p string) bool {
 // fragment (RFC 6749 §3.1.2), no user name, no wildcard but the port of a
 // loopback host.
 func ValidRedirect(uri string) error {
-	bad := func(why string) error { return fmt.Errorf("redirect uri %q: %s", uri, why) }
+	bad := func(why string) error { return fmt.Errorf("%q: %s", uri, why) }
 	for i := range len(uri) {
 		if c := uri[i]; c <= 0x20 || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
 			return bad("has a character that a URI may not have")

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -59,13 +58,16 @@ func (c *Client) Validate() error {
 	}
 	for field, uri := range map[string]string{"backchannel_logout_uri": c.BackchannelLogoutURI, "base_url": c.BaseURL} {
 		if uri != "" && !web(uri) {
-			return bad(field, "want an absolute http or https URL without a fragment")
+			return bad(field, "%q: want an absolute http or https URL without a fragment", uri)
 		}
 	}
 	for _, name := range c.DefaultScopes {
 		if slices.Contains(c.OptionalScopes, name) {
 			return bad("optional_scopes", "scope %s is a default scope too", name)
 		}
+	}
+	if n := c.RefreshTokenMaxReuse; n != nil && *n < 0 {
+		return bad("refresh_token_max_reuse", "%d: want a number from 0 on", *n)
 	}
 	return nil
 }
@@ -92,7 +94,7 @@ func validOrigin(origin string) error {
 	}
 	u, err := url.Parse(plain)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.Scheme+"://"+u.Host != plain {
-		return errors.New("want an origin such as https://app.example.com, + or *")
+		return fmt.Errorf("%q: want an origin such as https://app.example.com, + or *", origin)
 	}
 	return nil
 }

@@ -181,13 +181,16 @@ func (s Settings) Validate() error {
 	}
 	u, err := url.Parse(s.URL)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(s.URL, "/") {
-		return fmt.Errorf("url %q of realm %s: want http(s)://host without query and trailing slash", s.URL, s.Name)
+		return fmt.Errorf("url %q: want the public address of the server such as https://id.example.com, without a query", s.URL)
 	}
 	if s.RefreshTokenMaxReuse < 0 {
-		return fmt.Errorf("refresh_token_max_reuse of realm %s: %d is negative", s.Name, s.RefreshTokenMaxReuse)
+		return fmt.Errorf("refresh_token_max_reuse: %d: want a number from 0 on", s.RefreshTokenMaxReuse)
+	}
+	if s.OfflineSessionLimit < 0 {
+		return fmt.Errorf("offline_session_limit: %d: want a number from 1 on", s.OfflineSessionLimit)
 	}
 	if s.EventsExpiration != nil && *s.EventsExpiration < 0 {
-		return fmt.Errorf("events_expiration of realm %s: %v is negative", s.Name, *s.EventsExpiration)
+		return fmt.Errorf("events_expiration: %v: want a time span above zero, or 0 for ever", *s.EventsExpiration)
 	}
 	return nil
 }

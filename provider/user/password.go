@@ -128,7 +128,7 @@ func (p phc) String() string {
 // parsePHC bounds what a hash from outside may cost.
 func parsePHC(s string) (phc, error) {
 	var p phc
-	bad := errors.New("reading password hash: want $argon2id$v=19$m=…,t=…,p=…$salt$hash")
+	bad := errors.New("want $argon2id$v=19$m=…,t=…,p=…$salt$hash")
 	parts := strings.Split(s, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
 		return p, bad
@@ -140,7 +140,7 @@ func parsePHC(s string) (phc, error) {
 		return p, bad // Sscanf stops before what follows
 	}
 	if p.memory < 8*uint32(p.threads) || p.memory > 256*1024 || p.time < 1 || p.time > 16 || p.threads < 1 || p.threads > 16 {
-		return p, errors.New("reading password hash: parameters out of range (m ≤ 262144, t ≤ 16, p ≤ 16)")
+		return p, errors.New("the parameters are out of range: want 8 p ≤ m ≤ 262144, 1 ≤ t ≤ 16 and 1 ≤ p ≤ 16")
 	}
 	var err error
 	if p.salt, err = phcBase64.DecodeString(parts[4]); err != nil || len(p.salt) < 8 || len(p.salt) > 64 {

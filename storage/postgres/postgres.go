@@ -87,7 +87,7 @@ func (o *Options) config() (*pgxpool.Config, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.URL == "" {
-		return nil, errors.New("no address of a database is given")
+		return nil, errors.New("the address of the database is missing: want postgres://user:password@host:5432/database")
 	}
 	c, err := pgxpool.ParseConfig(o.URL)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 )
@@ -25,9 +26,14 @@ type Index[T any] struct {
 // ErrTaken: a unique value belongs to another record.
 var ErrTaken = errors.New("value is taken")
 
-// counterShards of a value: one for each byte that an id may begin with, so that
-// the shards are in the order of the ids.
-const counterShards = 257
+// The counter of a value has a row for each byte that an id may begin with, so
+// that the rows are in the order of the ids; and of each of them so many, by a hash
+// of the whole id, for ids may all begin alike. Stores of older versions have one
+// row for each byte; it goes on being a part of the sum.
+const (
+	counterParts  = 16
+	counterShards = 257 * (counterParts + 1)
+)
 
 // ListBy pages through the records with an index value, in the order of their
 // ids.
@@ -76,27 +82,27 @@ func (t *Table[T]) IDsBy(tx Tx, scope, index, value, after string, limit int) ([
 // counter's shards and the index rows of one shard at most before the page,
 // however far that is; the index must be Counted.
 func (t *Table[T]) PageBy(tx Tx, scope, index, value string, first, limit int) ([]Row[T], error) {
-	shards, err := t.shards(tx, scope, index, value)
+	counter, err := t.shards(tx, scope, index, value)
+	if err != nil {
+		return nil, err
+	}
+	shards, err := byFirst(counter)
 	if err != nil {
 		return nil, err
 	}
 	prefix := t.indexKey(scope, index, value)
 	var from []byte
 	skip, passed := max(first, 0), 0
-	for passed < len(shards) && skip >= counted(shards[passed]) {
-		skip -= counted(shards[passed])
+	for passed < len(shards) && skip >= shards[passed].count {
+		skip -= shards[passed].count
 		passed++
 	}
 	if passed == len(shards) {
 		return nil, nil
 	}
 	if passed > 0 {
-		parts, err := Parts(shards[passed].Key)
-		if err != nil {
-			return nil, err
-		}
 		// Every id of a shard is greater than the shard itself, unfinished.
-		from = t.indexKey(scope, index, value, parts[len(parts)-1])
+		from = t.indexKey(scope, index, value, shards[passed].first)
 		from = from[:len(from)-2]
 	}
 	var rows []Row[T]
@@ -172,6 +178,30 @@ func (t *Table[T]) shards(tx Tx, scope, index, value string) ([]Item, error) {
 		return nil, fmt.Errorf("table %s does not count by %q", t.Name, index)
 	}
 	return tx.Scan(Key(t.Name+"#", scope, index, value), nil, counterShards)
+}
+
+// shard is how many ids begin with a byte.
+type shard struct {
+	first string // "": the empty id
+	count int
+}
+
+// byFirst sums the rows of a counter up.
+func byFirst(counter []Item) ([]shard, error) {
+	var out []shard
+	for _, it := range counter {
+		parts, err := Parts(it.Key)
+		if err != nil {
+			return nil, err
+		}
+		last := parts[len(parts)-1]
+		first := last[:min(1, len(last))]
+		if len(out) == 0 || out[len(out)-1].first != first {
+			out = append(out, shard{first: first})
+		}
+		out[len(out)-1].count += counted(it)
+	}
+	return out, nil
 }
 
 func counted(shard Item) int { return int(int64(binary.BigEndian.Uint64(shard.Value))) }
@@ -303,9 +333,13 @@ func (t *Table[T]) unlink(tx Tx, scope, name, value, id string, ix Index[T]) err
 	return tx.Delete(t.indexKey(scope, name, value, id))
 }
 
-// count moves the shard of a counter that the record's id belongs to.
+// count moves the row of a counter that the record's id belongs to.
 func (t *Table[T]) count(tx Tx, scope, name, value, id string, by int64) error {
-	key := Key(t.Name+"#", scope, name, value, id[:min(1, len(id))])
+	part := id[:min(1, len(id))]
+	if id != "" {
+		part += string(rune('a' + crc32.ChecksumIEEE([]byte(id))%counterParts))
+	}
+	key := Key(t.Name+"#", scope, name, value, part)
 	var n int64
 	switch it, err := tx.Get(key); {
 	case err == nil:

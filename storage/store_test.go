@@ -2,7 +2,10 @@ package storage_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -312,5 +315,118 @@ func TestAdd(t *testing.T) {
 		if err := s.Update(t.Context(), func(tx storage.Tx) error { return table.Add(tx, "demo", "1", &secret{"a"}) }); err == nil {
 			t.Errorf("added without reading: unique %v, counted %v", ix.Unique, ix.Counted)
 		}
+	}
+}
+
+// A store of an older version counts in one row for each byte that ids begin with.
+// It goes on being right, whoever of both versions writes.
+func TestCounterOfAnOlderStore(t *testing.T) {
+	s := storagetest.New(t, nil)
+	table := storage.Table[secret]{Name: "old", Indexes: map[string]storage.Index[secret]{
+		"token": {Counted: true, Values: func(s *secret) []string { return []string{s.Token} }},
+	}}
+	var ids []string
+	for _, first := range []string{"a", "g_", "m"} {
+		for i := range 10 {
+			ids = append(ids, fmt.Sprint(first, i))
+		}
+	}
+	rows := func(tx storage.Tx) []storage.Item {
+		items, err := tx.Scan(storage.Key("old#", "demo", "token", "x"), nil, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return items
+	}
+	err := s.Update(t.Context(), func(tx storage.Tx) error {
+		for _, id := range ids {
+			if err := table.Put(tx, "demo", id, &secret{"x"}); err != nil {
+				return err
+			}
+		}
+		// As the older version has counted.
+		for _, it := range rows(tx) {
+			if err := tx.Delete(it.Key); err != nil {
+				return err
+			}
+		}
+		for _, first := range []string{"a", "g", "m"} {
+			if err := tx.Put(storage.Item{Key: storage.Key("old#", "demo", "token", "x", first), Value: binary.BigEndian.AppendUint64(nil, 10)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func() {
+		t.Helper()
+		err := s.View(t.Context(), func(tx storage.Tx) error {
+			if n, err := table.Count(tx, "demo", "token", "x"); err != nil || n != len(ids) {
+				t.Errorf("counted %d, %v; want %d", n, err, len(ids))
+			}
+			for first := range len(ids) + 1 {
+				page, err := table.PageBy(tx, "demo", "token", "x", first, 2)
+				if err != nil {
+					return err
+				}
+				var got []string
+				for _, row := range page {
+					got = append(got, row.ID)
+				}
+				if want := ids[first:min(first+2, len(ids))]; !slices.Equal(got, want) {
+					t.Errorf("from the %dth on %q; want %q", first, got, want)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check()
+	for _, first := range []string{"a", "g_", "z"} {
+		for i := range 10 {
+			id := fmt.Sprint(first, "new", i)
+			if err := s.Update(t.Context(), func(tx storage.Tx) error { return table.Put(tx, "demo", id, &secret{"x"}) }); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	check()
+	for len(ids) > 0 { // more leave a row than this version has counted in it
+		id := ids[len(ids)/2]
+		if err := s.Update(t.Context(), func(tx storage.Tx) error { return table.Delete(tx, "demo", id) }); err != nil {
+			t.Fatal(err)
+		}
+		ids = slices.DeleteFunc(ids, func(other string) bool { return other == id })
+		check()
+	}
+}
+
+// Ids that begin alike are not all counted in one row: it would be the one that
+// every writer wants.
+func TestCounterOfIDsThatBeginAlike(t *testing.T) {
+	s := storagetest.New(t, nil)
+	table := storage.Table[secret]{Name: "alike", Indexes: map[string]storage.Index[secret]{
+		"token": {Counted: true, Values: func(s *secret) []string { return []string{s.Token} }},
+	}}
+	err := s.Update(t.Context(), func(tx storage.Tx) error {
+		for i := range 200 {
+			if err := table.Put(tx, "demo", fmt.Sprint("g_", i), &secret{"x"}); err != nil {
+				return err
+			}
+		}
+		items, err := tx.Scan(storage.Key("alike#", "demo", "token", "x"), nil, 1000)
+		if len(items) < 12 {
+			t.Errorf("200 ids are counted in %d rows", len(items))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

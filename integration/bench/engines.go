@@ -203,7 +203,7 @@ func (b *bench) falseConflicts(server *postgrestest.Server) error {
 				writers.Go(func() {
 					for time.Since(at) < b.each {
 						now, own := time.Now().UTC(), w+storeWriters*rand.IntN(records/storeWriters)
-						fresh := int(next.Add(1))
+						fresh := int(next.Add(3)) // of three in a row, which belong to one person
 						if err := store.Update(ctx, func(tx storage.Tx) error { return of.do(tx, now, own, fresh) }); err != nil {
 							errs <- err
 							return

@@ -21,14 +21,18 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/integration/formlogin"
+	"github.com/nightlatch/nightlatch/storage/seal"
 )
 
 // TestReloadUnderLoad: with requests, job tokens and logins under way, reloads
 // with an unchanged, a changed and broken files lose no login, no session and
-// no grant, and leave nothing behind in the process.
+// no grant, and leave nothing behind in the process. Files are broken where they
+// are read, where they are judged, and where the apps start; each refresh token of
+// a grant works once, and is used every second or so.
 func TestReloadUnderLoad(t *testing.T) {
-	const logins = 5 // each is interrupted twice: before its login form and its consent form are sent
+	const logins = 7 // each is interrupted twice: before its login form and its consent form are sent
 	config := strings.Replace(example(t), "users alice", "users *", 1)
+	config = strings.Replace(config, "realm demo {", "realm demo {\n\t\t\trevoke_refresh_token on\n\t\t\taccess_token_lifespan 2s", 1)
 	for i := range logins {
 		const next = "client reports {"
 		config = strings.Replace(config, next, fmt.Sprintf("user guest%d {\n\t\t\t\tpassword guest-demo\n\t\t\t\troles offline_access\n\t\t\t}\n\t\t\t%s", i, next), 1)
@@ -41,6 +45,10 @@ func TestReloadUnderLoad(t *testing.T) {
 	defer taken.Close()
 	_, takenPort, _ := net.SplitHostPort(taken.Addr().String())
 
+	otherKey := filepath.Join(t.TempDir(), "other.key")
+	if _, err := seal.Create(otherKey); err != nil {
+		t.Fatal(err)
+	}
 	g := newGateway(t, extra)
 	g.WriteConfig(config)
 	g.StartSites("8080", "8081", "8082")
@@ -58,9 +66,11 @@ func TestReloadUnderLoad(t *testing.T) {
 	}{
 		{"changed", extra, "", true},
 		{"broken: unknown word", strings.Replace(config, "store badger", "store bodger", 1), "bodger", true},
+		{"broken: job without its site", strings.Replace(config, "job nightly-backup {", "job nightly-backup {\n\t\t\tsite http://localhost:1", 1), "has no directive nightlatch", true},
 		{"unchanged", extra, "", true},
 		{"broken: port is taken", config + "\nhttp://localhost:" + takenPort + " {\n\trespond never\n}\n", takenPort, true},
 		{"changed back", strings.Replace(config, "realm demo {", "realm demo {\n\t\t\tdisplay_name Demo", 1), "", false},
+		{"broken: another sealing key", strings.Replace(config, "realm demo {", "key {file."+otherKey+"}\n\t\trealm demo {", 1), "sealing key of the new configuration is another one", false},
 		{"broken: wrong value", strings.Replace(config, "realm demo {", "realm demo {\n\t\t\tsigning_algorithm HS256", 1), "HS256", false},
 	}
 	n := 0

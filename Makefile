@@ -53,7 +53,7 @@ fuzz: ## fuzz what strangers send, FUZZTIME (5000x, or 30s) for each test
 		done; \
 	done
 
-bench: ## measure speed and memory against baselines, about 15 minutes (docs/performance.md)
+bench: ## measure speed and memory against baselines, about 20 minutes on 2 cores (docs/performance.md)
 	go run ./integration/bench $(BENCH)
 
 crash: ## 2000 faults and kills between two processes; no grant may be lost (docs/reliability.md)

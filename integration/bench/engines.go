@@ -167,7 +167,7 @@ func (b *bench) falseConflicts(server *postgrestest.Server) error {
 	defer store.Close()
 	now, records := time.Now().UTC(), max(storeWriters, min(b.sessions, 10_000)/storeWriters*storeWriters)
 	reports := &client.Client{ID: storeClient}
-	if err := writeSessions(ctx, store, 0, records, reports.ID, now); err != nil {
+	if err := writeSessions(ctx, store, 0, records, reports, now); err != nil {
 		return err
 	}
 	fmt.Printf("  %d writers, PostgreSQL alone, %d sessions at first; none wants a record of another\n", storeWriters, records)

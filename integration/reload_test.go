@@ -134,6 +134,20 @@ func TestReloadUnderLoad(t *testing.T) {
 	if after.stores != 1 || after.writers != 1 {
 		t.Errorf("%d locks of the store's folder are held, %d engines run", after.stores, after.writers)
 	}
+	// Each configuration has given the store back: with the last one it is closed.
+	g.WriteConfig(strings.Replace(config, "./nightlatch-data", "./other-data", 1))
+	if r := g.Reload(); r.Code != 0 {
+		t.Fatalf("a reload with another store: %+v", r)
+	}
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		after = g.usage()
+		if after.stores == 0 && after.writers == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the configuration named another store: %+v", after)
+		}
+	}
 }
 
 // login returns the Cookie header of a session at the demo's app.

@@ -124,6 +124,10 @@ type Config struct {
 	Log    *slog.Logger
 	// Events is told login, login_failed, logout, refused. Never a secret.
 	Events func(name string, data map[string]any)
+	// Refused is told why a request did not get what it asked for, in one of a few
+	// words: unauthorized, invalid_token, forbidden, insufficient_scope,
+	// invalid_scope, no_background_access, unknown_login, unavailable.
+	Refused func(reason string)
 }
 
 // RelyingParty guards one site. It is safe for concurrent use.
@@ -172,6 +176,9 @@ func New(c Config) (*RelyingParty, error) {
 	}
 	if c.Events == nil {
 		c.Events = func(string, map[string]any) {}
+	}
+	if c.Refused == nil {
+		c.Refused = func(string) {}
 	}
 	if c.Public == nil {
 		c.Public = func(*http.Request) bool { return false }
@@ -248,6 +255,23 @@ func (rp *RelyingParty) Sessions(ctx context.Context, sub, after string, limit i
 // if it is none any more.
 func (rp *RelyingParty) EndBrowserSession(ctx context.Context, id string) (*session.Record, error) {
 	return rp.sessions.EndID(ctx, id)
+}
+
+// ProviderState is what is known of the site's provider, without asking it: ok,
+// failing, or unknown before the first request.
+func (rp *RelyingParty) ProviderState() string {
+	m := &rp.metadata
+	if !m.mu.TryLock() {
+		return "unknown" // it is being asked right now
+	}
+	defer m.mu.Unlock()
+	switch {
+	case m.err != nil:
+		return "failing"
+	case m.found == nil:
+		return "unknown"
+	}
+	return "ok"
 }
 
 // sweepEvery is how long an ended session stays in the store at the most.

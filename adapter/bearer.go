@@ -37,6 +37,7 @@ func (rp *RelyingParty) guardBearer(w http.ResponseWriter, r *http.Request, id *
 		forApp(r, false)
 		return nobody, true
 	default:
+		rp.config.Refused("forbidden")
 		rp.answer(w, http.StatusForbidden, notAllowed)
 		return id, false
 	}

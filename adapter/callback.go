@@ -38,6 +38,7 @@ func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
 	if err != nil || !known {
 		// Never from another browser: that would log somebody into a stranger's
 		// account.
+		rp.config.Refused("unknown_login")
 		rp.fail(w, r, http.StatusBadRequest, "invalid_request", "This login has ended or began in another browser. Go back to the page that you wanted and try again.")
 		return
 	}
@@ -50,7 +51,7 @@ func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	if iss := query.Get("iss"); iss != rp.config.Provider.Issuer && (iss != "" || d.issInReply) {
 		rp.dropFlow(w, f)
-		rp.reject(ctx, w, r, f, "The answer comes from another login provider.", nil) // RFC 9207 §2.4
+		rp.reject(ctx, w, r, f, "other_provider", "The answer comes from another login provider.", nil) // RFC 9207 §2.4
 		return
 	}
 	code, failure := query.Get("code"), query.Get("error")
@@ -61,7 +62,7 @@ func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	case code == "":
 		rp.dropFlow(w, f)
-		rp.reject(ctx, w, r, f, "The answer of the login provider is not complete.", nil)
+		rp.reject(ctx, w, r, f, "incomplete", "The answer of the login provider is not complete.", nil)
 		return
 	}
 	more, err := rp.complete(ctx, w, r, d, f, code)
@@ -125,7 +126,7 @@ func (rp *RelyingParty) declined(ctx context.Context, w http.ResponseWriter, r *
 	case code == "temporarily_unavailable" || code == "server_error":
 		rp.unavailable(w, r, fmt.Errorf("logging in: the provider answered %s", printable(code)))
 	default:
-		rp.reject(ctx, w, r, f, sentence(description, code), nil)
+		rp.reject(ctx, w, r, f, "declined", sentence(description, code), nil)
 	}
 }
 
@@ -158,11 +159,11 @@ func (rp *RelyingParty) exchangeFailed(ctx context.Context, w http.ResponseWrite
 	case passing(err):
 		rp.unavailable(w, r, bare(err))
 	case !errors.As(err, &answered):
-		rp.reject(ctx, w, r, f, "The answer of the login provider could not be verified.", err)
+		rp.reject(ctx, w, r, f, "unverified", "The answer of the login provider could not be verified.", err)
 	case f.Offline && slices.Contains(noes, answered.ErrorCode):
 		rp.declined(ctx, w, r, f, answered.ErrorCode, answered.ErrorDescription)
 	default:
-		rp.reject(ctx, w, r, f, "The login provider did not accept the login.", bare(err))
+		rp.reject(ctx, w, r, f, "not_accepted", "The login provider did not accept the login.", bare(err))
 	}
 }
 
@@ -189,10 +190,11 @@ func bare(err error) error {
 	return err
 }
 
-// reject ends a login that cannot be trusted or was refused.
-func (rp *RelyingParty) reject(ctx context.Context, w http.ResponseWriter, r *http.Request, f flow, text string, cause error) {
+// reject ends a login that cannot be trusted or was refused: kind is one of a few
+// words, text for people.
+func (rp *RelyingParty) reject(ctx context.Context, w http.ResponseWriter, r *http.Request, f flow, kind, text string, cause error) {
 	rp.config.Log.WarnContext(ctx, "login failed", "reason", text, "err", cause)
-	rp.config.Events("login_failed", rp.event("reason", text))
+	rp.config.Events("login_failed", rp.event("error", kind, "reason", text))
 	rp.failure(w, r, http.StatusForbidden, failurePage{Heading: "You are not logged in", Text: text, Code: "login_failed", Again: rp.wayBack(ctx, f)})
 }
 

@@ -128,6 +128,7 @@ func (rp *RelyingParty) guardBrowser(w http.ResponseWriter, r *http.Request, ori
 	}
 	if q.parameter {
 		if err := allowedScopes(q.asked, union(rp.config.RequestScopes, rp.config.JobScopes())); err != nil {
+			rp.config.Refused("invalid_scope")
 			rp.fail(w, r, http.StatusBadRequest, "invalid_scope", "The address asks for access that this site does not hand out: "+err.Error()+".")
 			return nobody, false, true
 		}
@@ -167,6 +168,7 @@ func (rp *RelyingParty) answerBrowser(w http.ResponseWriter, r *http.Request, q 
 	case refused:
 		rp.refuse(w, r, q.cookie, q.facts.refused, page)
 	case needsGrant:
+		rp.config.Refused("insufficient_scope")
 		rp.answer(w, http.StatusForbidden, map[string]string{
 			"error": "insufficient_scope", "error_description": "a person has to allow background access (offline_access) first",
 			"consent_uri": rp.onSite(q.original.EscapedPath()),

@@ -46,6 +46,7 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, f flow) {
 		rp.unavailable(w, r, err)
 		return
 	}
+	rp.config.Log.DebugContext(r.Context(), "sending browser to the login", "offline", f.Offline, "silent", f.Silent)
 	config := d.oauth
 	config.Scopes = f.Scopes
 	rp.redirect(w, r, config.AuthCodeURL(f.State, options...))

@@ -369,3 +369,21 @@ func TestAllow(t *testing.T) {
 		t.Error("on an open path he is somebody")
 	}
 }
+
+// TestRedirectsAreNoNews: the way to the login and back is in the log at level
+// debug, without what it is made of.
+func TestRedirectsAreNoNews(t *testing.T) {
+	s := newSite(t)
+	b := newBrowser(t)
+	b.open(s.url+"/").wants(t, http.StatusOK, "app of alice")
+	said := s.log.String()
+	if !strings.Contains(said, "level=DEBUG") || strings.Contains(said, "level=INFO") || strings.Contains(said, "level=WARN") || strings.Contains(said, "level=ERROR") {
+		t.Errorf("the log says:\n%s", said)
+	}
+	asked, _ := s.op.asked()
+	for _, name := range []string{"state", "nonce", "code_challenge"} {
+		if asked.Get(name) == "" || strings.Contains(said, asked.Get(name)) {
+			t.Errorf("%s is in the log:\n%s", name, said)
+		}
+	}
+}

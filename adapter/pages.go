@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -79,11 +80,13 @@ func (rp *RelyingParty) unavailable(w http.ResponseWriter, r *http.Request, err 
 		text = "The server could not finish this. Nothing was lost."
 	}
 	w.Header().Set("Retry-After", "2")
+	rp.config.Refused("unavailable")
 	rp.fail(w, r, http.StatusServiceUnavailable, "temporarily_unavailable", text)
 }
 
 // forbid: logged in, but not let in.
 func (rp *RelyingParty) forbid(w http.ResponseWriter, r *http.Request, record *session.Record) {
+	rp.config.Refused("forbidden")
 	rp.failure(w, r, http.StatusForbidden, failurePage{
 		Heading: "This account may not come in", Code: "access_denied", Logout: true,
 		Text: "You are logged in as " + record.Identity.Name + ", and this account may not use this site.",
@@ -92,6 +95,7 @@ func (rp *RelyingParty) forbid(w http.ResponseWriter, r *http.Request, record *s
 
 // refuse says why there is no background access, and how to go on.
 func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, cookie, reason, back string) {
+	rp.config.Refused("no_background_access")
 	if reason == "" {
 		reason = "You went on without it."
 	}
@@ -102,6 +106,7 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, cookie, r
 
 // challenge answers 401 (RFC 6750 §3).
 func (rp *RelyingParty) challenge(w http.ResponseWriter, code, description string) {
+	rp.config.Refused(cmp.Or(code, "unauthorized"))
 	header := `Bearer realm="` + rp.config.Site.Host + `"`
 	body := map[string]string{"error": "unauthorized", "error_description": description}
 	if code != "" {

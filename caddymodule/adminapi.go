@@ -38,6 +38,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/nightlatch/store/backup", Handler: overUnixSocket(served{http.MethodGet: serveBackup})},
 		{Pattern: "/nightlatch/realms/{realm}/rotate-keys", Handler: overUnixSocket(served{http.MethodPost: serveRotateKeys})},
+		{Pattern: "/nightlatch/health", Handler: caddy.AdminHandlerFunc(adminHealth)},
 		{Pattern: "/nightlatch/sessions", Handler: served{http.MethodGet: listSessions, http.MethodDelete: endSessions}},
 		{Pattern: "/nightlatch/sessions/{id}", Handler: served{http.MethodDelete: endSession}},
 		{Pattern: "/nightlatch/grants", Handler: served{http.MethodGet: listGrants}},

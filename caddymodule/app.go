@@ -67,7 +67,6 @@ type App struct {
 
 	stopAfterUnused time.Duration // below zero: never
 	tellers         []vault.Teller
-	metrics         *metrics
 
 	lease    *lease
 	listener *listener
@@ -116,7 +115,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("option notify: %w", err)
 	}
 	a.tellers = tellers
-	if a.metrics, err = newMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := counted.register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if err := ctx.GetMetricsRegistry().Register(newGauge(a)); err != nil {
@@ -229,7 +228,7 @@ func (a *App) leave() { a.lease.release() }
 // emit counts an event, and writes it to the log and to Caddy's event listeners.
 func (a *App) emit(name string, data map[string]any) {
 	name = strings.ToLower(name)
-	a.metrics.count(name, data)
+	counted.count(name, data)
 	if line := a.zap.Check(levelOf(name), "event"); line != nil {
 		keys := make([]string, 0, len(data))
 		for k := range data {

@@ -1,7 +1,7 @@
 // Package caddymodule joins Nightlatch to Caddy.
 //
 // It owns: the app "nightlatch" (what the global option declares), the handlers
-// nightlatch_provider, nightlatch and nightlatch_tokens, the provider nightlatch of
+// nightlatch_provider, nightlatch, nightlatch_tokens and nightlatch_health, the provider nightlatch of
 // Caddy's own handler authentication, their Caddyfile syntax, the store's life
 // across reloads, the in-process way from the adapter to a realm, the fan-out of
 // events, the commands "grants", "store" and "realm", and what the last two ask of

@@ -38,14 +38,14 @@ func TestNotifyIsChecked(t *testing.T) {
 
 func TestEventsOfGrantsAreCounted(t *testing.T) {
 	to := prometheus.NewRegistry()
-	m, err := newMetrics(to)
-	if err != nil {
+	m := newMetrics()
+	if err := m.register(to); err != nil {
 		t.Fatal(err)
 	}
 	for _, event := range []string{"grant_lapsing", "grant_lapsing", "grant_saved", "grant_consent", "login", "provider_failing"} {
 		m.count(event, map[string]any{"provider": "home", "user": "alice"})
 	}
-	err = testutil.GatherAndCompare(to, strings.NewReader(`
+	err := testutil.GatherAndCompare(to, strings.NewReader(`
 # HELP nightlatch_grant_events_total What happened to grants of background access, by event and provider.
 # TYPE nightlatch_grant_events_total counter
 nightlatch_grant_events_total{event="grant_lapsing",provider="home"} 2

@@ -183,7 +183,7 @@ func openNode(e engine, key string) (*node, error) {
 		name = rand.Text()
 	}
 	n := &node{
-		store: storage.New(storage.Config{Backend: backend, Node: name, Logger: log, Now: faults.now}), name: name, keyset: keyset, log: log,
+		store: storage.New(storage.Config{Backend: backend, Node: name, Logger: log, Now: faults.now, Updated: counted.updated}), name: name, keyset: keyset, log: log,
 	}
 	if err := n.begin(e); err != nil {
 		n.cancel()
@@ -223,6 +223,7 @@ func (n *node) begin(e engine) error {
 	var err error
 	n.vault, err = vault.New(vault.Config{
 		Store: n.store, Sealer: n.keyset, Node: n.name, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault, Now: faults.now,
+		Refreshed: counted.refreshed,
 	})
 	if err != nil {
 		return err

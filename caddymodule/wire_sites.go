@@ -143,6 +143,7 @@ func (a *App) wireSite(ctx context.Context, s *Site) error {
 		Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
 		Shared: a.engine.shared(),
 		Now:    faults.now, Log: a.log.With("site", s.URL), Events: func(name string, data map[string]any) { a.emit("site_"+name, data) },
+		Refused: func(reason string) { counted.refusals.WithLabelValues(s.URL, reason).Inc() },
 	}
 	var err error
 	if s.rp, err = adapter.New(c); err != nil {

@@ -122,6 +122,9 @@ func (p *Provider) Start(ctx context.Context) error {
 	return nil
 }
 
+// Ready tells whether the keys are there and requests are answered.
+func (p *Provider) Ready() bool { return p.mux.Load() != nil }
+
 // wire is the one list of endpoints and what each needs.
 func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	c := p.config

@@ -23,6 +23,9 @@ type Config struct {
 	// RetryFor bounds the pauses between retries of a conflicting Update.
 	// Defaults to 5 s; an earlier deadline of the caller's context wins.
 	RetryFor time.Duration
+	// Updated is told how long an Update took, its retries included, unless its
+	// closure gave up. Default: nobody.
+	Updated func(took time.Duration, err error)
 }
 
 // Store is what everything above storage uses: a Backend with retry until a
@@ -33,6 +36,7 @@ type Store struct {
 	now      func() time.Time
 	log      *slog.Logger
 	retryFor time.Duration
+	updated  func(took time.Duration, err error)
 	stats    Stats
 }
 
@@ -43,7 +47,7 @@ type Stats struct {
 
 // New wraps a backend.
 func New(c Config) *Store {
-	s := &Store{backend: c.Backend, node: c.Node, now: c.Now, log: c.Logger, retryFor: c.RetryFor}
+	s := &Store{backend: c.Backend, node: c.Node, now: c.Now, log: c.Logger, retryFor: c.RetryFor, updated: c.Updated}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -69,6 +73,22 @@ func (s *Store) View(ctx context.Context, fn func(Tx) error) error {
 // Update runs fn until it commits, fails, or the time for retries is over.
 // ErrUnknown is returned as it is: see the errors of the contract.
 func (s *Store) Update(ctx context.Context, fn func(Tx) error) error {
+	if s.updated == nil {
+		return s.update(ctx, fn)
+	}
+	var gaveUp error
+	began := time.Now() // real time, like the pauses
+	err := s.update(ctx, func(tx Tx) error {
+		gaveUp = fn(tx)
+		return gaveUp
+	})
+	if err == nil || gaveUp == nil || Temporary(err) {
+		s.updated(time.Since(began), err)
+	}
+	return err
+}
+
+func (s *Store) update(ctx context.Context, fn func(Tx) error) error {
 	s.stats.Updates.Add(1)
 	// Pauses are real time, whatever clock judges expiry: they let the
 	// transaction that won finish.

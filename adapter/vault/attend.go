@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -209,6 +210,32 @@ func (v *Vault) renew(ctx context.Context, k providerKey, r *record) (missed boo
 		return failed.Class == ClassTransient || failed.Class == ClassOperator || failed.Class == ClassRequest, nil
 	}
 	return false, err
+}
+
+// Failing tells whether the breaker of a client is open: its provider is away, or
+// does not take it.
+func (v *Vault) Failing(provider, client string) (is bool) {
+	v.breakers.with(providerKey{provider, client}, func(b *breaker) { is = !b.until.IsZero() })
+	return is
+}
+
+// Lag is how long what is due for the grants of a client has waited; 0 if nothing
+// is due. It reads one entry.
+func (v *Vault) Lag(ctx context.Context, provider, client string) (time.Duration, error) {
+	k, now := providerKey{provider, client}, v.c.Now()
+	var due []storage.Entry
+	err := v.c.Store.View(ctx, func(tx storage.Tx) (err error) {
+		due, err = v.grants.Between(tx, scope, byDue, storage.Entry{Value: dueKeys(k)}, dueKey(k, now), 1)
+		return err
+	})
+	if err != nil || len(due) == 0 {
+		return 0, err
+	}
+	at, err := time.Parse(instants, strings.TrimPrefix(due[0].Value, dueKeys(k)))
+	if err != nil {
+		return 0, fmt.Errorf("reading what is due: %w", err)
+	}
+	return max(0, now.Sub(at)), nil
 }
 
 // refusing tells whether a client's breaker would let nothing through now. It

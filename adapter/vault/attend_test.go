@@ -308,3 +308,32 @@ func TestTheCachedTokenServesWhileTheBreakerIsOpen(t *testing.T) {
 	e.advance(5 * time.Minute)
 	e.token(id)
 }
+
+// TestLag: nothing is late as long as somebody attends; when nobody does, the time
+// since the first grant came due is.
+func TestLag(t *testing.T) {
+	e := newEnv(t)
+	e.people(3)
+	lag := func() time.Duration {
+		t.Helper()
+		d, err := e.vault.Lag(t.Context(), "demo", vaulttest.ClientID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if got := lag(); got != 0 {
+		t.Errorf("after a login: %v", got)
+	}
+	e.advance(20 * day) // 40 % of 30 days, and 15 % of jitter
+	if got := lag(); got < 6*day || got > 11*day {
+		t.Errorf("nobody attended for 20 days: %v", got)
+	}
+	if got, err := e.vault.Lag(t.Context(), "demo", "another"); got != 0 || err != nil {
+		t.Errorf("of another client: %v, %v", got, err)
+	}
+	e.vault.Attend(t.Context())
+	if got := lag(); got != 0 {
+		t.Errorf("after the work was done: %v", got)
+	}
+}

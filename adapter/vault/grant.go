@@ -228,7 +228,9 @@ func dueKey(k providerKey, at time.Time) string {
 }
 
 // instant in the order of time, to a second.
-func instant(at time.Time) string { return at.UTC().Format("20060102150405") }
+func instant(at time.Time) string { return at.UTC().Format(instants) }
+
+const instants = "20060102150405"
 
 // dueKeys begins all of a client.
 func dueKeys(k providerKey) string { return hash(k.name, k.client) + " " }

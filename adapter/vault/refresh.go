@@ -79,7 +79,9 @@ func (v *Vault) round(ctx context.Context, g *Grant, a Ask) (Token, error) {
 	if err := v.at(StepIntent); err != nil {
 		return Token{}, transient(err)
 	}
+	sent := v.c.Now()
 	ans, failed := v.send(ctx, p, r, a)
+	v.c.Refreshed(p.Name, p.ClientID, v.c.Now().Sub(sent), failed)
 	v.report(p.key(), failed)
 	if err := v.at(StepAnswered); err != nil {
 		return Token{}, transient(err)

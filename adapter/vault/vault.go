@@ -38,6 +38,9 @@ type Config struct {
 	Random io.Reader
 	Logger *slog.Logger
 	Events func(name string, data map[string]any)
+	// Refreshed is told what became of each refresh at a provider, and how long the
+	// provider took with all attempts; nil is a success. Default: nobody.
+	Refreshed func(provider, client string, took time.Duration, failed *Error)
 	// FlightTimeout bounds one refresh with all its attempts. Default 30 s.
 	FlightTimeout time.Duration
 	// AttemptTimeout bounds one request to a provider. Default 10 s.
@@ -155,6 +158,9 @@ func New(c Config) (*Vault, error) {
 	}
 	if c.Events == nil {
 		c.Events = func(string, map[string]any) {}
+	}
+	if c.Refreshed == nil {
+		c.Refreshed = func(string, string, time.Duration, *Error) {}
 	}
 	if c.FlightTimeout == 0 {
 		c.FlightTimeout = 30 * time.Second

@@ -120,7 +120,6 @@ func TestO31_EveryWayOfLogout(t *testing.T) {
 		b := w.browser()
 		online, offline := b.grant("alice", "reports", "openid"), b.grant("", "reports", "openid offline_access")
 		carol := w.browser().grant("carol", "reports", "openid offline_access")
-		w.advance(time.Millisecond)
 		events := w.end(func(tx storage.Tx) ([]event.Event, bool, error) {
 			return standing.LogOut(tx, "demo", person(tx, "alice"), w.clock())
 		})
@@ -131,6 +130,7 @@ func TestO31_EveryWayOfLogout(t *testing.T) {
 			t.Errorf("events %+v", events)
 		}
 		w.refresh("reports", carol.refreshed()).ok()
+		w.advance(time.Millisecond)
 		w.refresh("reports", w.browser().grant("alice", "reports", "openid offline_access").refreshed()).ok() // a new login
 	})
 }
@@ -254,8 +254,8 @@ func TestO63_NotBefore(t *testing.T) {
 			before := w.password("reports", "alice", "openid offline_access").ok()
 			carol := w.password("reports", "carol", "openid offline_access").ok()
 			other := w.password("other", "alice", "openid offline_access").ok()
+			now := w.clock().UnixMilli() // what was issued in its millisecond is refused
 			w.advance(time.Millisecond)
-			now := w.clock().UnixMilli()
 			after := w.password("reports", "alice", "openid offline_access").ok()
 			not(w, now) // within the same second
 			w.dead("reports", before, "not_before")
@@ -285,7 +285,7 @@ func TestO63_NotBefore(t *testing.T) {
 				other(w, issued-1000)
 			}
 			r = w.refresh("reports", r.refreshed()).ok() // earlier than all three
-			not(w, issued+1)
+			not(w, issued)
 			w.dead("reports", r, "not_before")
 			for name, other := range set {
 				if name != latest {
@@ -293,7 +293,7 @@ func TestO63_NotBefore(t *testing.T) {
 				}
 			}
 			w.dead("reports", r, "not_before")
-			not(w, issued)
+			not(w, issued-1)
 			w.refresh("reports", r.refreshed()).ok()
 		}
 	})
@@ -302,7 +302,7 @@ func TestO63_NotBefore(t *testing.T) {
 		first := w.password("reports", "alice", "openid offline_access").ok()
 		w.advance(time.Second)
 		second := w.refresh("reports", first.refreshed()).ok()
-		set["realm"](w, w.clock().UnixMilli())
+		set["realm"](w, w.clock().UnixMilli()-1)
 		w.refresh("reports", second.refreshed()).ok()
 	})
 	t.Run("single sign-on and an access token without a session", func(t *testing.T) {
@@ -310,7 +310,6 @@ func TestO63_NotBefore(t *testing.T) {
 		b := w.browser()
 		b.grant("alice", "reports", "openid")
 		service := w.post("token", "reports", "grant_type", "client_credentials").ok()
-		w.advance(time.Millisecond)
 		set["client"](w, w.clock().UnixMilli())
 		if q := b.silently("reports", "openid"); q.Get("code") == "" {
 			t.Errorf("a client's not-before ended the login: %v", q)

@@ -50,7 +50,7 @@ type Policy struct {
 	MaxReuse              int           // further uses of a token under SingleUse
 	Limit                 int           // offline sessions per user and client
 	Epoch                 uint64        // offline sessions of an earlier one are revoked
-	NotBefore             int64         // Unix ms; what was issued earlier is refused
+	NotBefore             int64         // Unix ms; what was issued then or earlier is refused: see Barred
 }
 
 // PolicyOf makes the policy of a client from the settings of now. A client's
@@ -139,7 +139,7 @@ func Check(p Policy, cs *ClientSession, us *UserSession, now time.Time) Status {
 	}
 	// Compared with the record, not with a token's iat, which has whole
 	// seconds: what was issued in the same second, but before, is refused.
-	if cs.RotatedAt.UnixMilli() < p.NotBefore {
+	if Barred(cs.RotatedAt, p.NotBefore) {
 		return IssuedBefore
 	}
 	return expired(now, p.IdleEnd(cs, us), p.MaxEnd(cs, us))
@@ -147,10 +147,17 @@ func Check(p Policy, cs *ClientSession, us *UserSession, now time.Time) Status {
 
 // CheckUser judges a user session, that is whether its cookie logs in.
 func CheckUser(p Policy, us *UserSession, now time.Time) Status {
-	if us.AuthTime.UnixMilli() < p.NotBefore {
+	if Barred(us.AuthTime, p.NotBefore) {
 		return IssuedBefore
 	}
 	return expired(now, p.loginIdleEnd(us), p.loginMaxEnd(us))
+}
+
+// Barred tells whether a not-before (Unix ms; 0: off) refuses what was issued at
+// an instant. The millisecond itself is refused: what was issued in it may have
+// been issued before.
+func Barred(issued time.Time, notBefore int64) bool {
+	return notBefore > 0 && issued.UnixMilli() <= notBefore
 }
 
 // expired judges the ends of a session; a zero max is none.

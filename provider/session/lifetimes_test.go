@@ -161,7 +161,8 @@ func TestCheck(t *testing.T) {
 		{"an ended one stays ended", def, offline(func(c *session.ClientSession) { c.Status = session.Revoked }), nil, 0, session.Revoked},
 		{"the reason it ended for wins", def, offline(func(c *session.ClientSession) { c.Status = session.ReuseDetected }), nil, 90 * day, session.ReuseDetected},
 		{"O63 a millisecond earlier than not-before", session.Policy{OfflineIdle: day, NotBefore: t0.UnixMilli() + 1}, offline(nil), nil, time.Minute, session.IssuedBefore},
-		{"O63 at not-before", session.Policy{OfflineIdle: day, NotBefore: t0.UnixMilli()}, offline(nil), nil, time.Minute, ""},
+		{"O63 in the millisecond of not-before", session.Policy{OfflineIdle: day, NotBefore: t0.UnixMilli()}, offline(nil), nil, time.Minute, session.IssuedBefore},
+		{"O63 a millisecond later than not-before", session.Policy{OfflineIdle: day, NotBefore: t0.UnixMilli() - 1}, offline(nil), nil, time.Minute, ""},
 		{"O63 rotated since", session.Policy{OfflineIdle: day, NotBefore: t0.UnixMilli() + 1}, offline(func(c *session.ClientSession) { c.RotatedAt = t0.Add(time.Second) }), nil, time.Minute, ""},
 
 		{"online within its user session", def, online(), login(0), 29 * time.Minute, ""},

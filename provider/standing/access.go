@@ -64,7 +64,7 @@ func (st *Standing) pass(tx storage.Tx, realmName string, a token.Access) error 
 	switch {
 	case c == nil || !c.Enabled:
 		return refuse("", "client is disabled or no longer exists")
-	case a.IssuedAt.UnixMilli() < c.NotBefore:
+	case session.Barred(a.IssuedAt, c.NotBefore):
 		return refuse(session.IssuedBefore, "issued before the not-before of its client")
 	}
 	st.Client, st.Exchanged = c, true

@@ -115,7 +115,7 @@ func (st *Standing) Judge(issued, now time.Time) error {
 		return refuse(session.UserDeleted, "user no longer exists")
 	case !st.User.Enabled:
 		return refuse(session.UserDisabled, "user is disabled")
-	case st.Session == nil && issued.UnixMilli() < st.Policy().NotBefore:
+	case st.Session == nil && session.Barred(issued, st.Policy().NotBefore):
 		return refuse(session.IssuedBefore, "issued before the not-before of realm, client or user")
 	case st.Session == nil:
 		return nil

@@ -104,6 +104,9 @@ func (a *App) wire(ctx context.Context) error {
 			Store: a.lease.store, Sealer: a.lease.keyset, Realm: name, URL: r.url,
 			Logger: a.log.With("realm", name), Events: &sink{app: a, lease: a.lease, realm: name},
 			RefreshAt: faults.realm, Now: faults.now,
+			Uses: func(ctx context.Context, offlineSession string) (map[string]time.Time, error) {
+				return a.lease.vault.Uses(ctx, name, offlineSession)
+			},
 		})
 		if err != nil {
 			return fmt.Errorf("realm %s: %w", name, err)

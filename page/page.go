@@ -16,6 +16,8 @@ import (
 var (
 	//go:embed frame.html
 	frame string
+	//go:embed console.html
+	console string
 	//go:embed style.css
 	style []byte
 	// styleName changes with the stylesheet, which may be kept for ever.
@@ -30,30 +32,57 @@ type Set struct {
 	templates map[string]*template.Template // by the name of their file, without .html
 }
 
-// New parses the templates *.html of files. owner is the name at the head of
+// New parses the templates *.html of files; _name.html is no page but a part that
+// all pages can take in, as the template name (go:embed needs all: for it). owner is the name at the head of
 // each page; the stylesheet is linked below resources, a path without a trailing
 // slash.
 func New(files fs.FS, resources, owner string) (*Set, error) {
 	s := &Set{StylePath: resources + "/" + styleName, owner: owner, templates: map[string]*template.Template{}}
-	names, err := fs.Glob(files, "*.html")
+	base, err := template.New("frame").Parse(frame)
+	if err == nil {
+		_, err = base.New("console").Parse(console)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parsing frames: %w", err)
+	}
+	parts, err := fs.Glob(files, "_*.html")
 	if err != nil {
 		return nil, fmt.Errorf("listing templates: %w", err)
 	}
-	for _, name := range names {
-		text, err := fs.ReadFile(files, name)
-		if err != nil {
-			return nil, fmt.Errorf("reading template %s: %w", name, err)
+	for _, name := range parts {
+		if err := parse(base, strings.TrimPrefix(stem(name), "_"), files, name); err != nil {
+			return nil, err
 		}
-		t, err := template.New("frame").Parse(frame)
+	}
+	pages, err := fs.Glob(files, "[^_]*.html")
+	if err != nil {
+		return nil, fmt.Errorf("listing templates: %w", err)
+	}
+	for _, name := range pages {
+		t, err := base.Clone()
 		if err == nil {
-			_, err = t.New("content").Parse(strings.TrimSuffix(string(text), "\n"))
+			err = parse(t, "content", files, name)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("parsing template %s: %w", name, err)
+			return nil, err
 		}
-		s.templates[strings.TrimSuffix(path.Base(name), ".html")] = t
+		s.templates[stem(name)] = t
 	}
 	return s, nil
+}
+
+func stem(file string) string { return strings.TrimSuffix(path.Base(file), ".html") }
+
+// parse adds a file to t under a name.
+func parse(t *template.Template, name string, files fs.FS, file string) error {
+	text, err := fs.ReadFile(files, file)
+	if err == nil {
+		_, err = t.New(name).Parse(strings.TrimSuffix(string(text), "\n"))
+	}
+	if err != nil {
+		return fmt.Errorf("parsing template %s: %w", file, err)
+	}
+	return nil
 }
 
 // Page is one answer.
@@ -63,6 +92,22 @@ type Page struct {
 	View  any
 	// Script is what the page's policy allows by its hash, "" for none.
 	Script string
+	// Console, if not nil, makes it a page of a console: wide, with a menu.
+	Console *Console
+}
+
+// Console is what surrounds the pages of a console.
+type Console struct {
+	Name   string // of the console
+	User   string // who is logged in
+	Logout string // address of the realm's logout
+	Menu   []Link
+}
+
+// Link is an entry of a menu.
+type Link struct {
+	Name, URL string
+	Current   bool
 }
 
 // Write answers with a page. Its policy lets nothing in but the stylesheet.
@@ -71,10 +116,15 @@ type Page struct {
 // redirect that follows a form, and a login ends at the client's own address.
 func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, p Page) {
 	var buf bytes.Buffer
-	err := s.templates[p.Name].Execute(&buf, struct {
+	around := "frame"
+	if p.Console != nil {
+		around = "console"
+	}
+	err := s.templates[p.Name].ExecuteTemplate(&buf, around, struct {
 		Title, Owner, Style string
+		Console             *Console
 		View                any
-	}{p.Title, s.owner, s.StylePath, p.View})
+	}{p.Title, s.owner, s.StylePath, p.Console, p.View})
 	if err != nil {
 		http.Error(w, "this page could not be shown", http.StatusInternalServerError)
 		return

@@ -178,8 +178,8 @@ func (b *browser) submitted(t *testing.T, page *reply, name, want string) {
 }
 
 // Every page of the realm. The pages of the adapter are in its own test; the
-// account and admin consoles, login-status-iframe.html and 3p-cookies are not
-// there.
+// account console's are in those of provider/account; the admin console,
+// login-status-iframe.html and 3p-cookies are not there.
 func TestBadInput07_PageHeaders(t *testing.T) {
 	w := deviceWorld(t)
 	w.editClient("reports", func(c *client.Client) { c.ConsentRequired = true })
@@ -220,11 +220,15 @@ func TestBadInput07_PageHeaders(t *testing.T) {
 	shown(b.submit(logout, "logout", nil))
 	shown(b.open("GET", issuer+"/nothing", nil))
 	shown(b.open("GET", issuer+"/resources/x.css", nil))
+	account := shown(b.open("GET", accountURL, nil))
+	b.submit(account, "login", url.Values{"username": {"alice"}, "password": {"alice-pw"}})
+	shown(b.open("GET", accountURL, nil))
 	w.backend.next.Store(1)
 	shown(b.open("GET", authorize, nil))
 
 	for page, times := range map[string]int{
-		"200 page: Log in":                   2,
+		"200 page: Log in": 3,
+		"200 page: These applications may act for you while you are away, also after you have logged out. Remove what you do not need any more.": 1,
 		"200 page: Allow background access?": 1,
 		"200 page: Allow access?":            1,
 		"403 page: This form is not valid in this browser any more; go back to the application and begin again.": 3,
@@ -246,7 +250,7 @@ func TestBadInput07_PageHeaders(t *testing.T) {
 	if len(seen) > 0 {
 		t.Errorf("pages that nobody expected: %v", seen)
 	}
-	for _, path := range []string{"account", "account/", "protocol/openid-connect/login-status-iframe.html", "protocol/openid-connect/3p-cookies/step1.html"} {
+	for _, path := range []string{"account/nothing", "protocol/openid-connect/login-status-iframe.html", "protocol/openid-connect/3p-cookies/step1.html"} {
 		if got := w.wire("GET /realms/demo/" + path).says(); got != "404 page: There is no such page here." {
 			t.Errorf("%s: %s", path, got)
 		}

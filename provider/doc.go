@@ -13,6 +13,7 @@
 //	POST      …/protocol/openid-connect/revoke                      revoke
 //	GET, POST …/protocol/openid-connect/userinfo                    userinfo
 //	GET, POST …/protocol/openid-connect/logout                      logout
+//	GET, POST /realms/{realm}/account, …/account/…                  account
 //	any       /admin/serverinfo, /admin/realms, /admin/realms/{realm}/… admin
 //
 // It owns the one list that wires the endpoints (provider.go) and how a

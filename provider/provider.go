@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/account"
 	"github.com/nightlatch/nightlatch/provider/admin"
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/authorize"
@@ -57,6 +58,9 @@ type Config struct {
 	// RefreshAt is called at the steps of a refresh (grant.StepCommitting and
 	// grant.StepAnswering), for fault injection; nil: nobody.
 	RefreshAt func(step string)
+	// Uses tells which jobs got a token of an offline session, each with the last
+	// time, for people to see; nil: nobody knows.
+	Uses func(ctx context.Context, offlineSession string) (map[string]time.Time, error)
 }
 
 // Provider is one realm. New makes it, Declare writes what a configuration says,
@@ -67,6 +71,7 @@ type Provider struct {
 	hasher   *user.Hasher
 	audit    *audit.Log
 	pages    *web.Pages
+	console  *account.Pages
 	mux      atomic.Pointer[http.ServeMux] // nil until Start
 }
 
@@ -94,6 +99,9 @@ func New(c Config) (*Provider, error) {
 	})
 	var err error
 	if p.pages, err = web.New(p.settings.Path()+"/resources", c.Realm); err != nil {
+		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
+	}
+	if p.console, err = account.NewPages(p.settings.Path()+"/resources", c.Realm); err != nil {
 		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
 	}
 	return p, nil
@@ -162,6 +170,10 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
 	}
 
+	console := &account.Handler{
+		Store: c.Store, Realm: c.Realm, Browser: browser, Pages: p.console, Errors: p.pages,
+		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit, Uses: c.Uses,
+	}
 	administration := &admin.Handler{
 		Store: c.Store, Realm: c.Realm, Ring: ring, Sealer: c.Sealer, SecretKey: p.secretKey(), Hasher: p.hasher,
 		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
@@ -186,6 +198,7 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	mux.Handle(protocol+"userinfo", claims)
 	mux.Handle(protocol+"logout", endSession)
 	mux.HandleFunc(base+"/login-actions/logout", endSession.Confirm)
+	console.Mount(mux, base)
 	administration.Mount(mux, strings.TrimSuffix(base, "/realms/"+c.Realm))
 	mux.HandleFunc(base+"/resources/", p.pages.Static)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -364,4 +365,38 @@ func TestOtherNodesAreHeard(t *testing.T) {
 		var failed *vault.Error
 		return errors.As(err, &failed) && failed.Class == vault.ClassFinal
 	})
+}
+
+// TestUses: the realm asks by its offline session which jobs used the grant.
+func TestUses(t *testing.T) {
+	e := newEnv(t)
+	token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"offline_session":"os-1"}`)) + ".x"
+	_, err := e.vault.Save(t.Context(), vault.Login{
+		Provider: "demo", Client: vaulttest.ClientID, Sub: "sub-alice", Scopes: []string{"openid"},
+		RefreshToken: token, AccessToken: "first", AccessExpires: e.clock().Add(5 * time.Minute), IdleExpiresIn: 30 * 24 * time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	uses := func(session string) map[string]time.Time {
+		t.Helper()
+		got, err := e.vault.Uses(t.Context(), "demo", session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := uses("os-1"); len(got) != 0 {
+		t.Errorf("before any: %v", got)
+	}
+	e.token(e.grant().ID)
+	if err := e.vault.Close(t.Context()); err != nil { // what is written behind the answer
+		t.Fatal(err)
+	}
+	if got := uses("os-1"); len(got) != 1 || !got[ask.Job].Equal(e.clock()) {
+		t.Errorf("after one: %v", got)
+	}
+	if got := uses("os-2"); len(got) != 0 {
+		t.Errorf("of another: %v", got)
+	}
 }

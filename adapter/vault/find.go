@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -102,4 +104,23 @@ func (v *Vault) Count(ctx context.Context, provider, client string, state State)
 		return 0, fmt.Errorf("counting grants: %w", err)
 	}
 	return n, nil
+}
+
+// Uses tells which jobs were handed a token of the grant that an offline session
+// of a local realm stands behind, each with the last time, to a minute. There
+// may be no such grant here: the client is somebody else's.
+func (v *Vault) Uses(ctx context.Context, provider, offlineSession string) (map[string]time.Time, error) {
+	uses := map[string]time.Time{}
+	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
+		clear(uses)
+		rows, err := v.grants.ListBy(tx, scope, bySession, hash(provider, offlineSession), "", 1)
+		for _, row := range rows {
+			maps.Copy(uses, row.Record.Uses)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding uses of a grant: %w", err)
+	}
+	return uses, nil
 }

@@ -58,6 +58,7 @@ var mayImport = map[string][]string{
 	"provider/userinfo":   domain,
 	"provider/discovery":  domain,
 	"provider/logout":     domain,
+	"provider/account":    append([]string{"page"}, domain...),
 	"provider/admin":      append([]string{"provider/declared"}, domain...),
 
 	"provider":              {"storage", "provider/..."},

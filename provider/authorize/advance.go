@@ -24,6 +24,7 @@ const (
 	askLogin step = iota
 	askConsent
 	giveCode
+	openPage
 )
 
 // advance takes the next step: only here is decided where a request goes.
@@ -34,6 +35,10 @@ func (h *Handler) advance(w http.ResponseWriter, r *http.Request, f *flow) {
 	case err == nil && next == giveCode:
 		err = h.giveCode(w, r, f, granted)
 		if err == nil {
+			return
+		}
+	case err == nil && next == openPage:
+		if err = h.openPage(w, r, f); err == nil {
 			return
 		}
 	case err == nil && silent && next == askLogin:
@@ -71,6 +76,9 @@ func (f *flow) next(now time.Time) (step, client.Granted, error) {
 			return 0, client.Granted{}, oidc.Errorf(oidc.CodeAccessDenied, "another user logged in than the id_token_hint names")
 		}
 		return askLogin, client.Granted{}, nil
+	}
+	if f.request.Page != "" {
+		return openPage, client.Granted{}, nil
 	}
 	// O11, O12: the missing role is told right after the login, before any code.
 	granted, err := f.evaluate()
@@ -138,7 +146,7 @@ func (h *Handler) keep(w http.ResponseWriter, r *http.Request, f *flow) error {
 func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, granted oidc.Scopes) {
 	view := web.Consent{
 		Action: f.settings.Action("consent", f.id), CSRF: h.Browser.Proof(r, consentStep(f, granted), f.id, h.Now()),
-		Client: name(f.client), User: f.user.Username,
+		Client: name(f.client), User: f.user.Username, Account: f.settings.Account(),
 	}
 	for _, scope := range granted {
 		switch s := f.scopes[scope]; {
@@ -176,20 +184,12 @@ func (h *Handler) giveCode(w http.ResponseWriter, r *http.Request, f *flow, gran
 	login := h.event(r, f, event.Login, "")
 	err := h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
 		tell(login)
-		us, err := session.UserSessions.Get(tx, h.Realm, f.session.ID)
+		us, err := h.use(tx, f, policy, now)
 		if errors.Is(err, storage.ErrNotFound) {
 			return oidc.Errorf(oidc.CodeLoginRequired, "the user has logged out")
 		}
 		if err != nil {
 			return err
-		}
-		if err := session.Touch(tx, h.Realm, policy, us, now); err != nil {
-			return err
-		}
-		if f.id != "" {
-			if err := session.AuthorizationRequests.Delete(tx, h.Realm, f.id); err != nil {
-				return err
-			}
 		}
 		code := session.Code{
 			Client: f.client.ID, RedirectURI: f.request.RedirectURI, RedirectGiven: f.request.RedirectGiven,
@@ -214,5 +214,42 @@ func (h *Handler) giveCode(w http.ResponseWriter, r *http.Request, f *flow, gran
 		return nil
 	}
 	endpoint.Redirect(w, r, h.Pages, f.target(), url.Values{"code": {raw}, "session_state": {f.session.ID}})
+	return nil
+}
+
+// use is a login that served a request, which is done with; storage.ErrNotFound
+// if the user has logged out meanwhile.
+func (h *Handler) use(tx storage.Tx, f *flow, policy session.Policy, now time.Time) (*session.UserSession, error) {
+	us, err := session.UserSessions.Get(tx, h.Realm, f.session.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := session.Touch(tx, h.Realm, policy, us, now); err != nil {
+		return nil, err
+	}
+	if f.id == "" {
+		return us, nil
+	}
+	return us, session.AuthorizationRequests.Delete(tx, h.Realm, f.id)
+}
+
+// openPage sends the browser to the page of the realm that asked for the login.
+// It asks again if the user has logged out meanwhile.
+func (h *Handler) openPage(w http.ResponseWriter, r *http.Request, f *flow) error {
+	now := h.Now().UTC()
+	policy := session.PolicyOf(f.settings, f.client).ForUser(f.user.NotBefore)
+	login := h.event(r, f, event.Login, "")
+	err := h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
+		_, err := h.use(tx, f, policy, now)
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil
+		}
+		tell(login)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	endpoint.SeeOther(w, f.request.Page)
 	return nil
 }

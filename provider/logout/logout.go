@@ -101,6 +101,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		view := web.Logout{
 			Action: req.settings.Action("logout", ""),
 			CSRF:   h.Browser.Proof(r, "logout", req.session.ID, h.Now()), User: req.user.Username,
+			Account: req.settings.Account(),
 		}
 		for _, name := range parameters {
 			if params.Has(name) {

@@ -165,6 +165,9 @@ func (s Settings) Action(step, request string) string {
 	return path
 }
 
+// Account returns the path of the account console.
+func (s Settings) Account() string { return s.Path() + "/account" }
+
 // Endpoint returns the address of one of the realm's protocol endpoints, e.g.
 // "token" or "auth".
 func (s Settings) Endpoint(name string) string {

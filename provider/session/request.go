@@ -28,6 +28,9 @@ type AuthorizationRequest struct {
 	// Device that the answer is for, the id of a DeviceAuthorization; "": the
 	// answer is a code for RedirectURI.
 	Device string `json:"device,omitempty"`
+	// Page of the realm itself that the login is for, a path with its query; "":
+	// the answer is a code. The client is that of the page.
+	Page string `json:"page,omitempty"`
 
 	Started time.Time `json:"started"`
 	Expires time.Time `json:"expires"`

@@ -75,6 +75,7 @@ type Consent struct {
 	Offline bool
 	// UserCode of the device that asks, to compare; "": it is no device.
 	UserCode string
+	Account  string // address of the account console, where it can be taken back
 }
 
 // Consent shows what an application asks for.
@@ -116,7 +117,8 @@ type Logout struct {
 	CSRF   string
 	User   string
 	// Parameters of the request, to go on with once it is confirmed.
-	Fields []Field
+	Fields  []Field
+	Account string // address of the account console
 }
 
 // Logout asks whether to log out.

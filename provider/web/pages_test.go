@@ -47,7 +47,7 @@ func TestPages(t *testing.T) {
 			p.Consent(w, r, web.Consent{Action: "/consent", CSRF: "proof", Client: "Reports", User: "alice", Scopes: []string{"User profile", "Email address"}})
 		},
 		"consent_offline": func(w http.ResponseWriter, r *http.Request) {
-			p.Consent(w, r, web.Consent{Action: "/consent", CSRF: "proof", Client: evil, User: evil, Scopes: []string{evil}, Offline: true})
+			p.Consent(w, r, web.Consent{Action: "/consent", CSRF: "proof", Client: evil, User: evil, Scopes: []string{evil}, Offline: true, Account: "/realms/demo/account"})
 		},
 		"consent_device": func(w http.ResponseWriter, r *http.Request) {
 			p.Consent(w, r, web.Consent{Action: "/consent", CSRF: "proof", Client: "TV", User: "alice", Scopes: []string{"User profile"}, UserCode: "BCDF-GHJK"})
@@ -63,7 +63,7 @@ func TestPages(t *testing.T) {
 		},
 		"device_declined": func(w http.ResponseWriter, r *http.Request) { p.DeviceDone(w, r, web.DeviceDone{Client: "TV"}) },
 		"logout": func(w http.ResponseWriter, r *http.Request) {
-			p.Logout(w, r, web.Logout{Action: "/logout", CSRF: "proof", User: "alice", Fields: []web.Field{{Name: "state", Value: evil}}})
+			p.Logout(w, r, web.Logout{Action: "/logout", CSRF: "proof", User: "alice", Account: "/realms/demo/account", Fields: []web.Field{{Name: "state", Value: evil}}})
 		},
 		"loggedout": func(w http.ResponseWriter, r *http.Request) { p.LoggedOut(w, r) },
 		"error": func(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,76 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// fits checks that the page needs no sideways scrolling on the narrowest phone
+// and on a wide screen, and takes a picture of both where NIGHTLATCH_SHOTS says
+// so.
+func (b *browser) fits(name string) {
+	b.t.Helper()
+	for _, width := range []int64{320, 360, 1440} {
+		b.do(chromedp.EmulateViewport(width, 900))
+		if over := ask(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`)); over > 0 {
+			b.t.Errorf("%s is %d pixels too wide at %d", name, over, width)
+		}
+		if os.Getenv("NIGHTLATCH_SHOTS") != "" && width != 320 {
+			b.Shot(fmt.Sprintf("%s-%d", name, width))
+		}
+	}
+	b.do(chromedp.EmulateReset())
+}
+
+// TestAccountConsole: a person looks at what may act for her, takes it back, and
+// the job gets nothing any more.
+func TestAccountConsole(t *testing.T) {
+	g := newGateway(t, example(t))
+	g.Start()
+	b := newBrowser(t)
+	b.Open(g.URL("http://localhost:8081/backup"))
+	b.Login("alice", "alice-demo")
+	if !b.Has(`form#consent a[href="/realms/demo/account"], .offline a[href="/realms/demo/account"]`) {
+		t.Error("the consent page does not say where it can be taken back")
+	}
+	b.Click(`form#consent [name="accept"]`)
+	r := g.Token("alice")
+	if r.Code != 0 {
+		t.Fatalf("before: %+v", r)
+	}
+	token := strings.TrimSpace(r.Stdout)
+
+	// Gone home; from another browser it is the realm's login first.
+	b = newBrowser(t)
+	b.Open(g.URL("http://localhost:8080/realms/demo/account"))
+	b.Login("alice", "alice-demo")
+	if want := g.URL("http://localhost:8080/realms/demo/account"); b.URL() != want {
+		t.Fatalf("the browser ended on %s, want %s", b.URL(), want)
+	}
+	b.Wants("portal")
+	b.Wants("nightly-backup")
+	b.fits("access")
+
+	b.Click(`a[href*="/account/remove?application="]`)
+	b.Wants("These jobs stop working for you")
+	b.Wants("nightly-backup")
+	b.fits("remove")
+	if r := g.Token("alice"); r.Code != 0 {
+		t.Fatalf("looking at the question ended it: %+v", r)
+	}
+	b.Click(`form#remove button[type="submit"]`)
+	b.Wants("No application has background access")
+	b.fits("removed")
+
+	if r := g.Token("alice"); r.Code != 3 || r.Stdout != "" {
+		t.Errorf("the job after the removal: %+v", r)
+	}
+	if resp, body := get(t, g.URL("http://localhost:8081/api/whoami"), http.Header{"Authorization": {"Bearer " + token}}); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the app still takes the token: %d %s", resp.StatusCode, body)
+	}
+}

@@ -1,0 +1,15 @@
+// Package account is the account console: where people see what may act for
+// them, and take it back.
+//
+//	GET       /account               background access: applications and their grants
+//	GET, POST /account/remove        what a removal ends; ends it
+//
+// It owns these pages: their templates, a typed view for each, and in words.go
+// all that is said to people besides. Who is not logged in goes to the realm's
+// login page and comes back; the console knows people by the realm's browser
+// session alone. A GET changes nothing, a POST proves by its CSRF token that it
+// came from a page of this session.
+//
+// It does not own what ends with what (provider/standing), nor any record.
+// provider.go mounts Handler.
+package account

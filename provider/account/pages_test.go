@@ -1,0 +1,128 @@
+package account
+
+import (
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/user"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// hashed is the stylesheet's name, which a golden file does not hold.
+var hashed = regexp.MustCompile(`style\.[0-9a-f]+\.css`)
+
+var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// Every page, as it is, in testdata: a change is seen in review.
+func TestPages(t *testing.T) {
+	p, err := NewPages("/realms/demo/resources", "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const evil = `<script>alert("x")</script>`
+	ends := moment(t0.Add(60*24*time.Hour), t0)
+	form := Form{Action: "/realms/demo/account/x", CSRF: "proof", Fields: []Field{{"grant", evil}}}
+	used := Grant{
+		Granted: moment(t0.Add(-49*time.Hour), t0), Browser: "Firefox on Linux", Address: "192.0.2.7", Scopes: []string{"Who you are", "User profile"},
+		LastUsed: moment(t0.Add(-2*time.Hour), t0), Used: true, Unused: "30 days", Ends: &ends,
+		Jobs: []Job{{"nightly-backup", moment(t0.Add(-2*time.Hour), t0)}, {evil, moment(t0, t0)}}, Remove: "/realms/demo/account/remove?grant=a&b",
+	}
+	fresh := Grant{Granted: moment(t0, t0), Browser: evil, Address: "2001:db8::1", Unused: "30 days", Remove: "/realms/demo/account/remove?grant=b"}
+	for name, show := range map[string]func(*visit){
+		"access_none": func(v *visit) { p.access(v, Access{Notice: notices["removed"]}) },
+		"access": func(v *visit) {
+			p.access(v, Access{Applications: []Application{
+				{Name: evil, Description: evil, URL: "javascript:alert(1)", Grants: []Grant{used, fresh}, Remove: "/realms/demo/account/remove?application=1"},
+				{Name: "Portal", URL: "https://portal.test/", Paused: pausedRole, Grants: []Grant{fresh}, Remove: "/realms/demo/account/remove?application=2"},
+			}})
+		},
+		"remove_grant": func(v *visit) {
+			p.remove(v, Remove{Form: form, Back: "/realms/demo/account", Application: evil, Grant: &used, Grants: 2, Jobs: used.Jobs, Within: "5 minutes"})
+		},
+		"remove_application": func(v *visit) {
+			p.remove(v, Remove{Form: form, Back: "/realms/demo/account", Application: "Portal", Grants: 3, Whole: true, Within: "5 minutes"})
+		},
+		"remove_consent": func(v *visit) {
+			p.remove(v, Remove{Form: form, Back: "/realms/demo/account", Application: "Portal", Whole: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := httptest.NewRecorder()
+			show(&visit{
+				w: rec, r: httptest.NewRequest(http.MethodGet, "/", nil), now: t0,
+				settings: realm.Settings{Name: "demo", URL: "http://id.test"}, user: &user.User{Username: "alice", FirstName: evil},
+			})
+			got := hashed.ReplaceAllString(rec.Body.String(), "style.css")
+			golden := filepath.Join("testdata", name+".html")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("differs from %s (-update writes it):\n%s", golden, got)
+			}
+			for _, bad := range []string{evil, "<script", " style=", " onclick=", "javascript:"} {
+				if strings.Contains(got, bad) {
+					t.Errorf("the page has %s", bad)
+				}
+			}
+			if h := rec.Header(); h.Get("X-Frame-Options") != "DENY" || !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") ||
+				h.Get("Cache-Control") != "no-store" {
+				t.Errorf("headers %v", h)
+			}
+		})
+	}
+}
+
+func TestBrowserName(t *testing.T) {
+	for agent, want := range map[string]string{
+		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0":                                                           "Firefox on Linux",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36":                  "Chrome on Windows",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0":    "Edge on Windows",
+		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15":            "Safari on a Mac",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile Safari/604.1": "Safari on an iPhone",
+		"Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36":                     "Chrome on Android",
+		"Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/27.0 Chrome/125.0.0.0 Mobile Safari/537.36": "Samsung Internet on Android",
+		"curl/8.5.0":                  "Curl",
+		"Go-http-client/1.1":          "A program written in Go",
+		"AppleTV (Linux; something)":  "A program on Linux",
+		"":                            "An unknown program",
+		`<script>alert("x")</script>`: "An unknown program",
+	} {
+		if got := browserName(agent); got != want {
+			t.Errorf("%s: %q, want %q", agent, got, want)
+		}
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "1 second", 59 * time.Second: "59 seconds", time.Minute: "1 minute", 5 * time.Minute: "5 minutes", 90 * time.Minute: "90 minutes",
+		time.Hour: "1 hour", 3 * time.Hour: "3 hours", 24 * time.Hour: "1 day", 25 * time.Hour: "25 hours", 30 * 24 * time.Hour: "30 days",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		0: "just now", 59 * time.Second: "just now", time.Minute: "1 minute ago", 49 * time.Hour: "2 days ago", -time.Hour: "in 1 hour", -time.Second: "just now",
+	} {
+		if got := near(t0.Add(-d), t0); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}

@@ -32,6 +32,7 @@ const (
 	loggedOutPath = Prefix + "logged-out"
 	resumePath    = Prefix + "resume"
 	userinfoPath  = Prefix + "userinfo"
+	jobsPath      = Prefix + "jobs"
 	certsPath     = Prefix + "certs"
 
 	backchannelPath = Prefix + "backchannel-logout"
@@ -53,6 +54,9 @@ type Grants interface {
 	Save(ctx context.Context, l vault.Login) (lost []string, err error)
 	// Has tells whether a working grant holds all the scopes.
 	Has(ctx context.Context, provider, client, sub string, scopes []string) (bool, error)
+	// AllowJobs notes that a person allowed jobs by name, RemoveJob takes one back.
+	AllowJobs(ctx context.Context, provider, client, sub string, jobs vault.Jobs) error
+	RemoveJob(ctx context.Context, grantID, job string) error
 	// Find returns the grants that a query names; none is no error.
 	Find(ctx context.Context, q vault.Query) ([]vault.Grant, error)
 }
@@ -88,7 +92,10 @@ type Config struct {
 	// RequestScopes is what ?scope= may ask for besides offline_access.
 	RequestScopes []string
 	// JobScopes returns the scopes of all jobs of this provider and site.
-	JobScopes      func() []string
+	JobScopes func() []string
+	// Jobs returns the jobs that may use the grants of this site, each with the
+	// scopes of its rule; nil: none.
+	Jobs           func() vault.Jobs
 	BearerAudience []string
 	// Assertion sends a signed JWT of the identity to the app (AssertionHeader).
 	Assertion bool
@@ -191,6 +198,9 @@ func New(c Config) (*RelyingParty, error) {
 	}
 	if c.Forwarded == nil {
 		c.Forwarded = func(*http.Request) (string, *url.URL) { return "", nil }
+	}
+	if c.Jobs == nil {
+		c.Jobs = func() vault.Jobs { return nil }
 	}
 	if c.OriginalURL == nil {
 		c.OriginalURL = func(r *http.Request) *url.URL { return r.URL }

@@ -2,11 +2,13 @@ package adapter
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
 	"github.com/nightlatch/nightlatch/adapter/vault"
@@ -44,7 +46,7 @@ func (rp *RelyingParty) finish(ctx context.Context, w http.ResponseWriter, r *ht
 	record.Identity.Offline = had.State == vault.Active
 	switch {
 	case f.Offline && allowed && rp.gaveOffline(d, a, f):
-		lost, err := rp.config.Grants.Save(ctx, rp.loginOf(a, f.Scopes, record.Scopes))
+		lost, err := rp.config.Grants.Save(ctx, rp.loginOf(d, a, f.Scopes, record.Scopes))
 		if err != nil {
 			return nil, fmt.Errorf("saving grant: %w", err)
 		}
@@ -99,14 +101,29 @@ func (rp *RelyingParty) gaveOffline(d *discovered, a answer, f flow) bool {
 	return !slices.Contains(f.Scopes, oidc.ScopeOfflineAccess) || slices.Contains(scopesOf(a.tokens, f.Scopes), oidc.ScopeOfflineAccess) || !d.supports(oidc.ScopeOfflineAccess)
 }
 
-func (rp *RelyingParty) loginOf(a answer, asked, granted []string) vault.Login {
+func (rp *RelyingParty) loginOf(d *discovered, a answer, asked, granted []string) vault.Login {
 	p, id := rp.config.Provider, a.identity
+	var jobs vault.Jobs
+	if d.namesJobs { // else it was not told of any
+		jobs = jobsOf(a.tokens)
+	}
 	return vault.Login{
 		Provider: p.Name, Client: p.ClientID, Site: rp.config.Site.String(),
 		Sub: id.Subject, Username: id.Name, Email: id.Email, EmailVerified: id.EmailVerified, Groups: id.Groups, Asked: asked, Scopes: granted,
+		Jobs:         jobs,
 		RefreshToken: a.tokens.RefreshToken, AccessToken: a.tokens.AccessToken, AccessExpires: a.expires,
 		IdleExpiresIn: seconds(a.tokens, "refresh_idle_expires_in"), RefreshExpiresIn: seconds(a.tokens, "refresh_expires_in"),
 	}
+}
+
+// jobsOf are the jobs that the provider's consent page named (RFC 9396 §7); nil
+// if it named none.
+func jobsOf(tokens *oauth2.Token) vault.Jobs {
+	raw, err := json.Marshal(tokens.Extra("authorization_details"))
+	if err != nil {
+		return nil
+	}
+	return vault.JobsOf(raw)
 }
 
 // grantOf is the person's grant, one that the provider refuses for now included;

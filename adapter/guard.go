@@ -10,6 +10,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
+	"github.com/nightlatch/nightlatch/adapter/vault"
 )
 
 // Guard decides about a request that Own has left. With ok it is the app's: r is
@@ -112,6 +113,7 @@ type request struct {
 	cookie   string
 	record   *session.Record // nil: nobody is logged in
 	scopes   []string        // for background access, where it is wanted
+	jobs     vault.Jobs      // that the person has still to allow by name
 }
 
 // guardBrowser judges a request by its session. With anybody false it leaves
@@ -167,6 +169,8 @@ func (rp *RelyingParty) answerBrowser(w http.ResponseWriter, r *http.Request, q 
 		rp.forbid(w, r, q.record)
 	case refused:
 		rp.refuse(w, r, q.cookie, q.facts.refused, page)
+	case nameJobs:
+		rp.nameJobs(w, r, q, page)
 	case needsGrant:
 		rp.config.Refused("insufficient_scope")
 		rp.answer(w, http.StatusForbidden, map[string]string{
@@ -231,6 +235,16 @@ func (rp *RelyingParty) look(r *http.Request, original *url.URL, public bool) (r
 	q.granted, err = rp.config.Grants.Has(ctx, rp.config.Provider.Name, rp.config.Provider.ClientID, q.record.Identity.Subject, needed)
 	if !q.granted && len(without(needed, q.record.Scopes...)) == 0 && rp.config.Now().Sub(q.record.Granted) < grantStands {
 		q.facts.refused = "The login provider granted background access, and took it back at once."
+	}
+	if err != nil || !q.granted {
+		return q, err
+	}
+	g, err := rp.grantOf(ctx, q.record.Identity.Subject)
+	q.jobs = rp.unallowed(&g)
+	// A grant that our realm gave before there were jobs says nothing of them.
+	q.unnamed, q.atProvider = len(q.jobs) > 0, g.JobsAtProvider || rp.config.Provider.Local
+	if q.unnamed && q.atProvider && q.facts.refused == "" && rp.config.Now().Sub(q.record.Granted) < grantStands {
+		q.facts.refused = "The login provider did not note which jobs you allow to act for you."
 	}
 	return q, err
 }

@@ -12,6 +12,7 @@ const (
 	unauthorized                // 401: nobody is logged in
 	forbidden                   // 403: this person may not come in
 	refused                     // 403: the page that says why there is no background access
+	nameJobs                    // the page where a person allows jobs by name
 	needsGrant                  // 403 for a program: a person has to consent first
 )
 
@@ -25,6 +26,8 @@ type facts struct {
 	parameter  bool // ?scope=…offline_access… is in the URL
 	offline    Offline
 	granted    bool   // a grant holds what is asked for
+	unnamed    bool   // but the person has not allowed each job by name
+	atProvider bool   // the provider's consent page names jobs
 	refused    string // why there is none, as remembered in the session
 	without    bool   // the person goes on without
 }
@@ -59,8 +62,8 @@ func judge(f facts) verdict {
 func judgeOffline(f facts) verdict {
 	said := f.refused != "" || f.without
 	switch {
-	case f.granted:
-		return pass
+	case f.granted && (!f.unnamed || !f.navigation):
+		return pass // what a page's scripts ask for does not wait for a new job
 	case f.parameter && f.navigation && said:
 		return refused // asked for by name: the page offers to try again
 	case f.without:
@@ -68,6 +71,9 @@ func judgeOffline(f facts) verdict {
 	case f.offline.Required && f.navigation && said:
 		return refused
 	case (f.offline.Required || f.parameter || f.offline.Optional && !said) && f.navigation:
+		if f.granted && !f.atProvider {
+			return nameJobs
+		}
 		return stepUp
 	case f.offline.Required:
 		return needsGrant

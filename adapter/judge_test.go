@@ -8,10 +8,11 @@ import (
 // everyCase calls fn with all combinations of facts.
 func everyCase(fn func(facts)) {
 	bit := func(n, i int) bool { return n>>i&1 == 1 }
-	for n := range 1 << 11 {
+	for n := range 1 << 13 {
 		f := facts{
 			navigation: bit(n, 0), public: bit(n, 1), loggedIn: bit(n, 2), allowed: bit(n, 3), stale: bit(n, 4), parameter: bit(n, 5),
 			offline: Offline{Required: bit(n, 6), Optional: bit(n, 7)}, granted: bit(n, 8), without: bit(n, 9),
+			unnamed: bit(n, 11), atProvider: bit(n, 12),
 		}
 		if bit(n, 10) {
 			f.refused = "declined"
@@ -28,13 +29,17 @@ func TestJudgeRules(t *testing.T) {
 		switch {
 		case f.public && v != pass:
 			t.Errorf("an open path gets %d: %+v", v, f)
-		case !f.navigation && (slices.Contains(redirects, v) || v == refused):
+		case !f.navigation && (slices.Contains(redirects, v) || v == refused || v == nameJobs):
 			t.Errorf("a program gets a page or a redirect (%d): %+v", v, f)
 		case v == pass && !f.public && !(f.loggedIn && f.allowed):
 			t.Errorf("nobody, or somebody who may not, gets in: %+v", f)
 		case v == pass && f.offline.Required && !f.granted && !f.without && !f.public:
 			t.Errorf("an offline path is served without a grant: %+v", f)
-		case v == stepUp && (f.granted || f.refused != "" || f.without):
+		case v == pass && f.navigation && f.offline.Required && f.unnamed && !f.without && !f.public:
+			t.Errorf("an offline path is served although a job was not allowed by name: %+v", f)
+		case v == nameJobs && !(f.granted && f.unnamed && f.allowed && f.refused == "" && !f.without):
+			t.Errorf("asked to allow jobs for nothing: %+v", f)
+		case v == stepUp && (f.granted && !(f.unnamed && f.atProvider) || f.refused != "" || f.without):
 			t.Errorf("asked again by itself: %+v", f)
 		case v == cleanURL && !f.parameter, v == pass && f.parameter && f.navigation && !f.public:
 			t.Errorf("the parameter: %d %+v", v, f)
@@ -60,7 +65,7 @@ func TestJudgeEnds(t *testing.T) {
 				}
 			case renew:
 				f.stale = false
-			case stepUp:
+			case stepUp, nameJobs:
 				f.refused = "declined"
 			case cleanURL:
 				f.parameter = false

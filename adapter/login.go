@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -35,6 +36,14 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, f flow) {
 			// Its own parameters ask for it; the scope would be an error there (A10).
 			f.Scopes = without(f.Scopes, oidc.ScopeOfflineAccess)
 		}
+		if details := rp.config.Jobs().Within(f.Scopes).Details(); d.namesJobs && len(details) > 0 {
+			raw, err := json.Marshal(details)
+			if err != nil {
+				rp.unavailable(w, r, err)
+				return
+			}
+			options = append(options, oauth2.SetAuthURLParam("authorization_details", string(raw)))
+		}
 		if f.Consent {
 			options = append(options, oauth2.SetAuthURLParam("prompt", "consent"))
 		}
@@ -62,7 +71,7 @@ func (rp *RelyingParty) redirect(w http.ResponseWriter, r *http.Request, to stri
 
 // reserved parameters of an authorization request are the adapter's own.
 var reserved = []string{
-	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge",
+	"authorization_details", "client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge",
 	"code_challenge_method", "request", "request_uri",
 }
 

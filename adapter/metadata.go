@@ -10,6 +10,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/nightlatch/nightlatch/adapter/vault"
 )
 
 // discovered is what the provider's discovery document says.
@@ -26,6 +28,7 @@ type discovered struct {
 	// codeAgain: the same exchange of a code, by its Idempotency-Key, is answered
 	// again (docs/idempotent-refresh.md).
 	codeAgain bool
+	namesJobs bool // its consent page names jobs (RFC 9396, offline_job)
 }
 
 // supports tells whether a scope may be asked for. A provider need not list
@@ -118,6 +121,7 @@ func (rp *RelyingParty) fetchMetadata(ctx context.Context) (*discovered, error) 
 		Algorithms  []string `json:"id_token_signing_alg_values_supported"`
 		Scopes      []string `json:"scopes_supported"`
 		CodeAgain   bool     `json:"nightlatch_code_idempotency"`
+		Details     []string `json:"authorization_details_types_supported"`
 	}
 	if err := provider.Claims(&doc); err != nil {
 		return nil, fmt.Errorf("discovering provider %s: %w", p.Issuer, err)
@@ -149,6 +153,7 @@ func (rp *RelyingParty) fetchMetadata(ctx context.Context) (*discovered, error) 
 
 		issInReply: doc.Iss, endSession: doc.EndSession, userinfo: provider.UserInfoEndpoint() != "", scopes: doc.Scopes,
 		codeAgain: doc.CodeAgain,
+		namesJobs: slices.Contains(doc.Details, vault.JobDetail),
 	}, nil
 }
 

@@ -28,6 +28,8 @@ func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request) bool {
 		rp.backchannel(w, r)
 	case resumePath:
 		rp.resume(w, r)
+	case jobsPath:
+		rp.jobs(w, r)
 	case userinfoPath:
 		rp.userinfo(w, r)
 	case certsPath:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -71,8 +72,41 @@ func (g *grants) Save(ctx context.Context, l vault.Login) (lost []string, err er
 	if len(lost) > 0 { // a vault keeps what it has
 		return lost, nil
 	}
-	g.kept[l.Sub] = vault.Grant{Provider: l.Provider, Client: l.Client, Sub: l.Sub, Scopes: l.Scopes, State: vault.Active}
+	jobs := g.kept[l.Sub].Jobs
+	if l.Jobs != nil {
+		jobs = l.Jobs
+	}
+	g.kept[l.Sub] = vault.Grant{ID: "g_" + l.Sub, Jobs: jobs, JobsAtProvider: l.Jobs != nil, Provider: l.Provider, Client: l.Client, Sub: l.Sub, Scopes: l.Scopes, State: vault.Active}
 	return nil, nil
+}
+
+func (g *grants) AllowJobs(_ context.Context, _, _, sub string, jobs vault.Jobs) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	kept, ok := g.kept[sub]
+	if !ok {
+		return vault.ErrNoGrant
+	}
+	all := vault.Jobs{}
+	maps.Copy(all, kept.Jobs)
+	maps.Copy(all, jobs)
+	kept.Jobs = all
+	g.kept[sub] = kept
+	return nil
+}
+
+func (g *grants) RemoveJob(_ context.Context, id, job string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for sub, kept := range g.kept {
+		if kept.ID == id {
+			kept.Jobs = maps.Clone(kept.Jobs)
+			delete(kept.Jobs, job)
+			g.kept[sub] = kept
+			return nil
+		}
+	}
+	return vault.ErrNoGrant
 }
 
 func (g *grants) Has(_ context.Context, _, _, sub string, scopes []string) (bool, error) {

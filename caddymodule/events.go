@@ -92,6 +92,11 @@ func (s *sink) Emit(ctx context.Context, e event.Event) {
 			s.app.log.Error("dropping cached tokens", "realm", s.realm, "error", err)
 		}
 	}
+	if job := e.Details["removed_job"]; job != "" && e.Type == event.UpdateConsent {
+		if err := s.lease.vault.JobRemoved(ctx, s.realm, e.Client, e.Subject, job); err != nil {
+			s.app.log.Error("removing job", "realm", s.realm, "error", err)
+		}
+	}
 	if o, ok := overOf(e); ok {
 		s.lease.hub.ended(ctx, s.realm, o)
 	}

@@ -132,7 +132,7 @@ func (m *metrics) updated(took time.Duration, err error) {
 }
 
 // routine are the events of grants that are nobody's business.
-var routine = []string{vault.EventSaved, vault.EventRefreshed, vault.EventRestored}
+var routine = []string{vault.EventSaved, vault.EventRefreshed, vault.EventRestored, vault.EventJobsAllowed, vault.EventJobRemoved}
 
 // gauge counts the grants of this configuration's clients when it is asked, tells
 // how their providers do, and what the store has counted since it was opened.

@@ -138,6 +138,7 @@ func (a *App) wireSite(ctx context.Context, s *Site) error {
 	}
 	c := adapter.Config{
 		Site: s.url, Provider: ap, RequestScopes: s.RequestScopes, JobScopes: func() []string { return a.jobScopes(s) },
+		Jobs:           func() vault.Jobs { return a.jobsOf(s) },
 		BearerAudience: s.BearerAudience, Assertion: s.Assertion, IdentityHeaders: slices.Collect(maps.Keys(s.HeaderUp)), Public: s.isPublic, Allow: s.permits, Offline: s.isOffline, OriginalURL: originalURL, Forwarded: forwarded,
 		SessionIdle: s.idle, SessionMax: s.max, SessionRecheck: s.recheck,
 		Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
@@ -178,6 +179,9 @@ func (a *App) vaultProvider(ap adapter.Provider, p *siteProvider, rp *adapter.Re
 			return func(context.Context) (string, error) { return address, nil }
 		}
 		v.TokenEndpoint, v.RevocationEndpoint = known("token"), known("revoke")
+		v.WithdrawJob = func(ctx context.Context, sub, job string) error {
+			return p.realm.provider.WithdrawJob(ctx, sub, p.clientID, job)
+		}
 	}
 	return v
 }
@@ -206,6 +210,17 @@ func (a *App) jobScopes(s *Site) []string {
 		}
 	}
 	slices.Sort(out)
+	return out
+}
+
+// jobsOf are the jobs that use the grants of a site, each with its scopes.
+func (a *App) jobsOf(s *Site) vault.Jobs {
+	out := vault.Jobs{}
+	for name, j := range a.Jobs {
+		if a.siteOf(name) == s.URL {
+			out[name] = j.Scopes
+		}
+	}
 	return out
 }
 

@@ -90,6 +90,14 @@ func noGrant(site Site) *failure {
 	}
 }
 
+// notAllowed: there is a grant, but the person has not allowed this job to use it.
+func notAllowed(r *rule) *failure {
+	return &failure{
+		status: http.StatusNotFound, Code: "no_grant", Consent: r.site.ConsentURI,
+		Description: "this person has not allowed the job " + printable(r.Name) + "; that is done at consent_uri",
+	}
+}
+
 // printable keeps what a stranger sent short and harmless in a description
 // (RFC 6749 §5.2).
 func printable(s string) string {

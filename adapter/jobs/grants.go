@@ -89,7 +89,7 @@ func (h *Handler) lookUp(ctx context.Context, rule *rule, cursor string, limit i
 			return nil, "", err
 		}
 		for _, g := range some {
-			if g.ID > cursor && rule.covers(&g) {
+			if g.ID > cursor && rule.covers(&g) && rule.consented(&g) {
 				found = append(found, g)
 			}
 		}
@@ -110,7 +110,7 @@ func (h *Handler) scan(ctx context.Context, rule *rule, cursor string, limit int
 			return nil, "", err
 		}
 		for _, g := range some {
-			if rule.covers(&g) {
+			if rule.covers(&g) && rule.consented(&g) {
 				if len(found) == limit {
 					return found, found[limit-1].ID, nil
 				}

@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,6 +32,7 @@ const (
 // env is the endpoint for jobs over HTTP, with a provider over HTTP and a store
 // on disk behind it.
 type env struct {
+	job      string // that asks; "": nightly-backup
 	t        testing.TB
 	provider *vaulttest.Provider
 	place    storagetest.Place
@@ -154,6 +156,12 @@ func (e *env) save(l vault.Login) {
 	const scope = "openid profile offline_access"
 	l.Client, l.Site = vaulttest.ClientID, site
 	l.Scopes, l.IdleExpiresIn = strings.Fields(scope), 30*24*time.Hour
+	if l.Jobs == nil { // the person allowed each of them
+		l.Jobs = vault.Jobs{}
+		for _, j := range e.jobs {
+			l.Jobs[j.Name] = j.Scopes
+		}
+	}
 	l.RefreshToken = e.provider.Login(l.Sub, l.Username, scope, l.Groups...)
 	if _, err := e.vault.Save(context.Background(), l); err != nil {
 		e.t.Fatal(err)
@@ -208,9 +216,12 @@ func (e *env) request(method, path, form string) *http.Request {
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	req.SetBasicAuth("nightly-backup", secret)
+	req.SetBasicAuth(cmp.Or(e.job, "nightly-backup"), secret)
 	return req
 }
+
+// as lets another job ask from now on.
+func (e *env) as(job string) { e.job = job }
 
 func (e *env) post(path, form string) answer {
 	e.t.Helper()

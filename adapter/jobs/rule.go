@@ -168,6 +168,13 @@ func (r *rule) covers(g *vault.Grant) bool {
 		slices.ContainsFunc(r.users, func(p person) bool { return p.matches(g) })
 }
 
+// consented tells whether the person allowed this job by name. What is over has
+// nothing to allow any more, and says so itself.
+func (r *rule) consented(g *vault.Grant) bool {
+	_, named := g.Jobs[r.Name]
+	return named || g.State == vault.Ended
+}
+
 // deny names the part of the rule that forbids.
 func (r *rule) deny(part string) *failure {
 	return &failure{

@@ -22,6 +22,9 @@ func (h *Handler) token(w http.ResponseWriter, r *http.Request, rule *rule, form
 	if f != nil {
 		return f
 	}
+	if !rule.consented(g) {
+		return notAllowed(rule)
+	}
 	scopes, f := rule.scopes(a, g)
 	if f != nil {
 		return f
@@ -63,19 +66,32 @@ func (r *rule) permits(a ask) *failure {
 	return nil
 }
 
-// scopes of an ask; by default what rule and grant have in common.
+// scopes of an ask; by default what the rule, the grant and the person's consent
+// for this job have in common.
 func (r *rule) scopes(a ask, g *vault.Grant) ([]string, *failure) {
+	if g.State == vault.Ended {
+		return nil, nil // the vault says how it is over
+	}
+	consent := g.Jobs[r.Name]
 	if a.scopesWereGiven {
+		for _, s := range a.scopes {
+			if !slices.Contains(consent, s) && g.Covers([]string{s}) {
+				return nil, &failure{
+					status: http.StatusBadRequest, Code: "invalid_scope", Reconsent: r.site.ConsentURI,
+					Description: "the person has not allowed this job the scope " + printable(s),
+				}
+			}
+		}
 		return a.scopes, nil // the vault refuses what was not granted
 	}
 	var common []string
 	for _, s := range g.Scopes {
-		if slices.Contains(r.Scopes, s) {
+		if slices.Contains(r.Scopes, s) && slices.Contains(consent, s) {
 			common = append(common, s)
 		}
 	}
 	if len(common) == 0 {
-		return nil, &failure{status: http.StatusBadRequest, Code: "invalid_scope", Description: "the rule and the grant have no scope in common"}
+		return nil, &failure{status: http.StatusBadRequest, Code: "invalid_scope", Description: "the rule, the grant and the person's consent have no scope in common"}
 	}
 	return common, nil
 }

@@ -37,6 +37,11 @@ type Grant struct {
 	EmailVerified bool     `json:"email_verified,omitempty"`
 	Groups        []string `json:"groups,omitempty"` // as of the last refresh
 	Scopes        []string `json:"scopes,omitempty"` // granted, in the provider's order
+	// Jobs that the person allowed by name, each with the scopes that were named
+	// with it. No other may use the grant.
+	Jobs Jobs `json:"jobs,omitempty"`
+	// JobsAtProvider: its consent page names them, and asks for more.
+	JobsAtProvider bool `json:"jobs_at_provider,omitempty"`
 
 	State  State  `json:"state"`
 	Reason string `json:"reason,omitempty"` // why it is not active: a grant_status of the realm, or an OAuth code

@@ -11,6 +11,9 @@ const (
 	EventRefreshed = "grant_refreshed" // an access token was fetched
 	EventRestored  = "grant_restored"  // a suspension is over
 
+	EventJobsAllowed = "grant_jobs_allowed" // the person allowed jobs by name
+	EventJobRemoved  = "grant_job_removed"  // the person took back one job: the reason
+
 	EventLapsing   = "grant_lapsing"   // it ends at LapseAt unless somebody does something
 	EventSuspended = "grant_suspended" // the provider refuses it for now
 	EventLapsed    = "grant_lapsed"    // it was not used, or not renewed, in time
@@ -64,7 +67,7 @@ func (v *Vault) emit(name string, g *Grant, reason string, lapse time.Time) {
 		data["lapse_at"] = lapse
 	}
 	switch name {
-	case EventSaved, EventRefreshed, EventRestored:
+	case EventSaved, EventRefreshed, EventRestored, EventJobsAllowed, EventJobRemoved:
 	default:
 		data["reconsent_uri"] = v.consentURI(g)
 	}

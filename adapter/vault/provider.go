@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -28,6 +29,45 @@ type answer struct {
 	// IdleExpiresIn and RefreshExpiresIn are 0 if not told.
 	IdleExpiresIn, RefreshExpiresIn time.Duration
 	Identity                        *identityClaims
+	// Jobs that the consent names (RFC 9396 §7); nil: the answer says nothing.
+	Jobs Jobs
+}
+
+// OfflineJob is an authorization detail (RFC 9396 §2) of type JobDetail: a job may
+// act for the person who consents, while he is away.
+type OfflineJob struct {
+	Type  string `json:"type"`
+	Job   string `json:"job"`
+	Scope string `json:"scope"`
+}
+
+// JobDetail is the type of an OfflineJob.
+const JobDetail = "offline_job"
+
+// Details are the jobs as authorization details, in the order of their names.
+func (j Jobs) Details() []OfflineJob {
+	out := make([]OfflineJob, 0, len(j))
+	for _, name := range slices.Sorted(maps.Keys(j)) {
+		out = append(out, OfflineJob{Type: JobDetail, Job: name, Scope: strings.Join(slices.Sorted(slices.Values(j[name])), " ")})
+	}
+	return out
+}
+
+// JobsOf reads the jobs of authorization details. Other types, which may have
+// members of any kind, are left out; nil if there are no details.
+func JobsOf(details json.RawMessage) Jobs {
+	var list []json.RawMessage
+	if json.Unmarshal(details, &list) != nil || list == nil {
+		return nil
+	}
+	out := Jobs{}
+	for _, raw := range list {
+		var d OfflineJob
+		if json.Unmarshal(raw, &d) == nil && d.Type == JobDetail && d.Job != "" {
+			out[d.Job] = strings.Fields(d.Scope)
+		}
+	}
+	return out
 }
 
 type identityClaims struct {
@@ -146,6 +186,8 @@ func parse(body []byte, a Ask, sent time.Time) (answer, error) {
 		IDToken      string  `json:"id_token"`
 		Idle         seconds `json:"refresh_idle_expires_in"`
 		Max          seconds `json:"refresh_expires_in"`
+
+		Details json.RawMessage `json:"authorization_details"`
 	}
 	// The cause would quote the body, and with it a token.
 	if json.Unmarshal(body, &m) != nil || m.AccessToken == "" {
@@ -157,7 +199,7 @@ func parse(body []byte, a Ask, sent time.Time) (answer, error) {
 	ans := answer{
 		AccessToken: m.AccessToken, RefreshToken: m.RefreshToken, Scope: m.Scope,
 		SentAt: sent, Lifetime: m.ExpiresIn.duration(),
-		IdleExpiresIn: m.Idle.duration(), RefreshExpiresIn: m.Max.duration(),
+		IdleExpiresIn: m.Idle.duration(), RefreshExpiresIn: m.Max.duration(), Jobs: JobsOf(m.Details),
 	}
 	if ans.Scope == "" { // RFC 6749 §5.1: as asked for
 		ans.Scope = strings.Join(a.Scopes, " ")

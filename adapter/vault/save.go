@@ -20,9 +20,12 @@ type Login struct {
 	Groups           []string
 	Asked            []string // scopes that the login asked for
 	Scopes           []string // granted
-	RefreshToken     string
-	AccessToken      string    // may be empty
-	AccessExpires    time.Time // of AccessToken; zero: do not keep it
+	// Jobs that the consent named, where the provider's consents name jobs; nil:
+	// it said nothing, and what the person allowed before stands.
+	Jobs          Jobs
+	RefreshToken  string
+	AccessToken   string    // may be empty
+	AccessExpires time.Time // of AccessToken; zero: do not keep it
 	// IdleExpiresIn is how long the provider lets the token rest, 0 if it has
 	// not told; RefreshExpiresIn when it ends it at the latest, 0: never or not
 	// told.

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -123,6 +124,9 @@ func (r *record) refreshed(a Ask, ans answer, epoch uint64, now time.Time) {
 	r.activate()
 	r.RefreshedAt = now
 	r.limits(ans.IdleExpiresIn, ans.RefreshExpiresIn, now)
+	if ans.Jobs != nil && r.JobsAtProvider {
+		r.Jobs = ans.Jobs // the provider keeps the consent
+	}
 	if ans.Identity != nil {
 		r.identify(*ans.Identity, a.all(r.Scopes))
 	}
@@ -224,7 +228,7 @@ func (r *record) end(reason string, now time.Time) {
 		r.tell(Notice{Kind: kind, Reason: reason, At: now})
 	}
 	r.State, r.Reason = Ended, reason
-	r.RefreshToken, r.Access, r.Intent = "", nil, nil
+	r.RefreshToken, r.Access, r.Intent, r.Jobs = "", nil, nil, nil
 	r.Lease = r.Lease.Release()
 	r.Epoch++
 }
@@ -275,6 +279,9 @@ func (r *record) login(l Login, local bool, now time.Time) (lost []string) {
 	r.Sub, r.Username, r.Email, r.EmailVerified = l.Sub, l.Username, l.Email, l.EmailVerified
 	r.Groups, r.Scopes = slices.Clone(l.Groups), slices.Clone(l.Scopes)
 	r.RefreshToken, r.OfflineSession = l.RefreshToken, session
+	if r.JobsAtProvider = l.Jobs != nil; r.JobsAtProvider {
+		r.Jobs = maps.Clone(l.Jobs)
+	}
 	r.Intent = nil
 	r.activate()
 	r.GrantedAt, r.RefreshedAt = now, now

@@ -88,6 +88,9 @@ type Provider struct {
 	TokenEndpoint func(context.Context) (string, error)
 	// RevocationEndpoint (RFC 7009); nil where there is none.
 	RevocationEndpoint func(context.Context) (string, error)
+	// WithdrawJob takes one job out of a person's consent at the provider, where
+	// that names jobs (RFC 9396); nil where it does not.
+	WithdrawJob func(ctx context.Context, sub, job string) error
 	// OfflineIdle is how long the provider lets a token rest that does not tell
 	// (refresh_idle_expires_in). Default 7 d.
 	OfflineIdle time.Duration

@@ -27,8 +27,10 @@ var (
 	attrVal  = regexp.MustCompile(`value="([^"]*)"`)
 )
 
-// maxForms: login and consent, and one for a form that is shown again.
-const maxForms = 3
+// maxForms: login and consent, both once more for a provider that gives an offline
+// token to prompt=consent only, the site's own consent page, and one for a form
+// that is shown again.
+const maxForms = 6
 
 // Login opens a site's page, fills in what it is shown, and returns the cookies
 // that it came back to the site with. An error quotes the page that it got stuck
@@ -53,9 +55,6 @@ func LoginSlowly(ctx context.Context, page, username, password string, meanwhile
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Accept", "text/html")
-	req.Header.Set("Sec-Fetch-Mode", "navigate")
-	req.Header.Set("Sec-Fetch-Dest", "document")
 	at, text, err := do(client, req)
 	for range maxForms {
 		if err != nil {
@@ -74,13 +73,18 @@ func LoginSlowly(ctx context.Context, page, username, password string, meanwhile
 	if err != nil {
 		return nil, err
 	}
-	if at.Host != site.Host || at.Path != site.Path {
+	if at.Host != site.Host || at.Path != site.Path || formTag.MatchString(text) {
 		return nil, fmt.Errorf("the login ended on %s%s: %.300s", at.Host, at.Path, text)
 	}
 	return jar.Cookies(site), nil
 }
 
+// do sends a request as a browser does that goes to another page; redirects keep
+// the headers.
 func do(client *http.Client, req *http.Request) (*url.URL, string, error) {
+	req.Header.Set("Accept", "text/html")
+	req.Header.Set("Sec-Fetch-Mode", "navigate")
+	req.Header.Set("Sec-Fetch-Dest", "document")
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, "", err

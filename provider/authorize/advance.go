@@ -1,9 +1,11 @@
 package authorize
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/audit"
@@ -85,7 +87,7 @@ func (f *flow) next(now time.Time) (step, client.Granted, error) {
 	if err != nil {
 		return 0, client.Granted{}, err
 	}
-	if len(f.ask(granted.Scopes)) > 0 || oidc.Prompts(f.request.Prompt).Has(oidc.PromptConsent) {
+	if len(f.ask(granted.Scopes)) > 0 || len(f.askJobs()) > 0 || oidc.Prompts(f.request.Prompt).Has(oidc.PromptConsent) {
 		return askConsent, granted, nil
 	}
 	return giveCode, granted, nil
@@ -128,6 +130,16 @@ func (f *flow) ask(granted oidc.Scopes) oidc.Scopes {
 	return consent.Needed(f.client, f.scopes, granted, have)
 }
 
+// askJobs returns the jobs that the person has not consented to by name: whoever
+// asks for them, no job acts for a person unseen.
+func (f *flow) askJobs() []oidc.OfflineJob {
+	have := f.consent
+	if oidc.Prompts(f.request.Prompt).Has(oidc.PromptConsent) {
+		have = nil
+	}
+	return consent.NeededJobs(f.request.AuthorizationDetails, have)
+}
+
 // keep stores a request that has to wait for its user.
 func (h *Handler) keep(w http.ResponseWriter, r *http.Request, f *flow) error {
 	if f.id != "" {
@@ -156,15 +168,48 @@ func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, g
 			view.Scopes = append(view.Scopes, s.ConsentText)
 		}
 	}
+	for _, j := range oidc.Jobs(f.request.AuthorizationDetails) {
+		view.Jobs = append(view.Jobs, web.Job{Name: j.Job, May: inWords(j.Scopes(), f.scopes)})
+	}
 	if f.device != nil {
 		view.UserCode = session.FormatUserCode(f.device.UserCode)
 	}
 	h.Pages.Consent(w, r, view)
 }
 
-// consentStep names the answer to one page: by this person, about these scopes.
+// consentStep names the answer to one page: by this person, about these scopes
+// and jobs.
 func consentStep(f *flow, granted oidc.Scopes) string {
-	return "consent:" + f.session.ID + ":" + granted.String()
+	step := "consent:" + f.session.ID + ":" + granted.String()
+	for _, d := range f.request.AuthorizationDetails {
+		step += ":" + string(d)
+	}
+	return step
+}
+
+// verbs say what scopes let a job do.
+var verbs = map[string]string{
+	"openid": "know who you are", "profile": "read your profile", "email": "read your mail address",
+	"address": "read your postal address", "phone": "read your phone number",
+}
+
+// inWords says what a job may do. A scope without words has its consent text, else
+// its name.
+func inWords(names oidc.Scopes, scopes map[string]*client.Scope) string {
+	var out []string
+	for _, name := range names {
+		text := "use " + name
+		if s := scopes[name]; s != nil && s.ConsentText != "" {
+			text = s.ConsentText
+		}
+		if name != oidc.ScopeOfflineAccess {
+			out = append(out, cmp.Or(verbs[name], text))
+		}
+	}
+	if len(out) == 0 {
+		return "nothing yet"
+	}
+	return strings.Join(out, ", ")
 }
 
 func name(c *client.Client) string {
@@ -194,7 +239,8 @@ func (h *Handler) giveCode(w http.ResponseWriter, r *http.Request, f *flow, gran
 		code := session.Code{
 			Client: f.client.ID, RedirectURI: f.request.RedirectURI, RedirectGiven: f.request.RedirectGiven,
 			Scopes: granted.Scopes, Nonce: f.request.Nonce, Challenge: f.request.Challenge, Resource: f.request.Resource,
-			ACR: "1", User: f.user.ID, UserSession: us.ID, AuthTime: us.AuthTime,
+			AuthorizationDetails: f.request.AuthorizationDetails,
+			ACR:                  "1", User: f.user.ID, UserSession: us.ID, AuthTime: us.AuthTime,
 			IP: endpoint.ClientIP(r), Browser: browser, IssuedAt: now,
 		}
 		if f.device != nil {

@@ -172,7 +172,7 @@ func (h *Handler) consent(w http.ResponseWriter, r *http.Request) (*flow, error)
 	}
 	err = h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
 		tell(given)
-		if err := consent.Give(tx, h.Realm, f.user.ID, f.client.ID, asked, nil, now); err != nil {
+		if err := consent.Give(tx, h.Realm, f.user.ID, f.client.ID, asked, f.request.AuthorizationDetails, now); err != nil {
 			return err
 		}
 		// prompt=consent is answered.

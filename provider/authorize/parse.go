@@ -105,6 +105,9 @@ func parse(f *flow, params url.Values, ring *keys.Ring) error {
 		ar.MaxAge = &age
 	}
 	ar.Nonce, ar.LoginHint, ar.Resource = params.Get("nonce"), params.Get("login_hint"), params["resource"]
+	if ar.AuthorizationDetails, err = oidc.ParseDetails(params.Get("authorization_details"), ar.Scopes); err != nil {
+		return err
+	}
 	if err := oidc.CheckResources(ar.Resource); err != nil {
 		return err
 	}

@@ -61,7 +61,8 @@ type configuration struct {
 	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
 	RevocationAuthAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 
-	ResponseIss bool `json:"authorization_response_iss_parameter_supported"` // RFC 9207
+	DetailTypes []string `json:"authorization_details_types_supported"`          // RFC 9396 §10
+	ResponseIss bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 	// What is not there is said: the default of request_uri is true.
 	ClaimsParameter     bool `json:"claims_parameter_supported"`
 	RequestParameter    bool `json:"request_parameter_supported"`
@@ -120,6 +121,7 @@ func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
 		IntrospectionAuthAlgorithms: assertion,
 		RevocationAuthMethods:       withPublic,
 		RevocationAuthAlgorithms:    assertion,
+		DetailTypes:                 []string{oidc.DetailOfflineJob},
 		ResponseIss:                 true,
 		RefreshIdempotency:          true,
 		CodeIdempotency:             true,

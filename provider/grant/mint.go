@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/client"
@@ -67,6 +68,8 @@ type answer struct {
 	SessionState         string `json:"session_state,omitempty"`
 	Scope                string `json:"scope"`
 	IssuedTokenType      string `json:"issued_token_type,omitempty"` // RFC 8693 §2.2.1
+	// AuthorizationDetails that were consented to (RFC 9396 §7), as of now.
+	AuthorizationDetails []json.RawMessage `json:"authorization_details,omitzero"`
 }
 
 // mint signs the tokens, after everything is on disk.
@@ -137,6 +140,7 @@ func (h *Handler) mint(req *request, out *issue) (*answer, error) {
 		}
 	}
 	if out.refresh {
+		body.AuthorizationDetails = st.Session.AuthorizationDetails
 		if err := h.mintRefresh(req, st, body); err != nil {
 			return nil, oidc.Errorf(oidc.CodeServerError, "").WithCause(err)
 		}

@@ -26,9 +26,11 @@ const (
 	CodeRequestNotSupported     = "request_not_supported"     // OpenID Connect Core §3.1.2.6
 	CodeRequestURINotSupported  = "request_uri_not_supported" // OpenID Connect Core §3.1.2.6
 	CodeInvalidTarget           = "invalid_target"            // RFC 8707 §2
-	CodeAuthorizationPending    = "authorization_pending"     // RFC 8628 §3.5
-	CodeSlowDown                = "slow_down"                 // RFC 8628 §3.5
-	CodeExpiredToken            = "expired_token"             // RFC 8628 §3.5
+
+	CodeInvalidAuthorizationDetails = "invalid_authorization_details" // RFC 9396 §5
+	CodeAuthorizationPending        = "authorization_pending"         // RFC 8628 §3.5
+	CodeSlowDown                    = "slow_down"                     // RFC 8628 §3.5
+	CodeExpiredToken                = "expired_token"                 // RFC 8628 §3.5
 )
 
 // Error is the one error type that reaches clients. The cause is for the log

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -93,4 +94,27 @@ func distinct(tx storage.Tx, realm, index, prefix string, fn func(clientID strin
 		}
 		from = prefix + id + "/" + beyond
 	}
+}
+
+// WithdrawDetails rewrites the authorization details of a user's offline sessions
+// at a client, of at most EndBatch of them: keep says what is left of each.
+func WithdrawDetails(tx storage.Tx, realm, user, client string, keep func([]json.RawMessage) []json.RawMessage) error {
+	ids, err := offlineIDs(tx, realm, user, client)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		cs, err := ClientSessions.Get(tx, realm, id)
+		if errors.Is(err, storage.ErrNotFound) || err == nil && cs.AuthorizationDetails == nil {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		cs.AuthorizationDetails = keep(cs.AuthorizationDetails)
+		if err := Keep(tx, realm, cs); err != nil {
+			return err
+		}
+	}
+	return nil
 }

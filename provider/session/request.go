@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/oidc"
@@ -25,6 +26,8 @@ type AuthorizationRequest struct {
 	LoginHint     string            `json:"login_hint,omitempty"`
 	Subject       string            `json:"subject,omitempty"` // of an id_token_hint
 	Resource      []string          `json:"resource,omitempty"`
+
+	AuthorizationDetails []json.RawMessage `json:"authorization_details,omitempty"`
 	// Device that the answer is for, the id of a DeviceAuthorization; "": the
 	// answer is a code for RedirectURI.
 	Device string `json:"device,omitempty"`

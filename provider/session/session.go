@@ -40,9 +40,11 @@ type ClientSession struct {
 	// (RFC 8693), which ends with it.
 	ExchangedFrom string `json:"exchanged_from,omitempty"`
 
-	Scopes               []string          `json:"scopes"` // all that was granted
-	Resource             []string          `json:"resource,omitempty"`
-	AuthorizationDetails []json.RawMessage `json:"authorization_details,omitempty"`
+	Scopes   []string `json:"scopes"` // all that was granted
+	Resource []string `json:"resource,omitempty"`
+	// AuthorizationDetails (RFC 9396) that the person still consents to; empty, but
+	// there, when the last was taken back.
+	AuthorizationDetails []json.RawMessage `json:"authorization_details,omitzero"`
 
 	// AuthTime of the login behind it; zero for a service account.
 	AuthTime time.Time `json:"auth_time,omitzero"`

@@ -73,10 +73,15 @@ type Consent struct {
 	Scopes []string // in words
 	// Offline tells that the application wants to act while the user is away.
 	Offline bool
+	// Jobs that want to, by name.
+	Jobs []Job
 	// UserCode of the device that asks, to compare; "": it is no device.
 	UserCode string
 	Account  string // address of the account console, where it can be taken back
 }
+
+// Job is a job that the consent names, and what it may do, in words.
+type Job struct{ Name, May string }
 
 // Consent shows what an application asks for.
 func (p *Pages) Consent(w http.ResponseWriter, r *http.Request, v Consent) {

@@ -49,6 +49,12 @@ func TestPages(t *testing.T) {
 		"consent_offline": func(w http.ResponseWriter, r *http.Request) {
 			p.Consent(w, r, web.Consent{Action: "/consent", CSRF: "proof", Client: evil, User: evil, Scopes: []string{evil}, Offline: true, Account: "/realms/demo/account"})
 		},
+		"consent_jobs": func(w http.ResponseWriter, r *http.Request) {
+			p.Consent(w, r, web.Consent{
+				Action: "/consent", CSRF: "proof", Client: "Portal", User: "alice", Offline: true, Account: "/realms/demo/account",
+				Jobs: []web.Job{{Name: "nightly-backup", May: "read your profile"}, {Name: evil, May: evil}},
+			})
+		},
 		"consent_device": func(w http.ResponseWriter, r *http.Request) {
 			p.Consent(w, r, web.Consent{Action: "/consent", CSRF: "proof", Client: "TV", User: "alice", Scopes: []string{"User profile"}, UserCode: "BCDF-GHJK"})
 		},

@@ -57,6 +57,11 @@ type counted struct {
 
 func (t *counted) Get(key []byte) (storage.Item, error) { t.n.reads++; return t.Tx.Get(key) }
 
+func (t *counted) GetMany(keys [][]byte) ([]storage.Item, error) {
+	t.n.reads += len(keys)
+	return t.Tx.GetMany(keys)
+}
+
 func (t *counted) Scan(prefix, after []byte, limit int) ([]storage.Item, error) {
 	t.n.scans++
 	return t.Tx.Scan(prefix, after, limit)

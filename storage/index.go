@@ -42,13 +42,29 @@ func (t *Table[T]) ListBy(tx Tx, scope, index, value, after string, limit int) (
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]Row[T], 0, len(ids))
-	for _, id := range ids {
-		v, err := t.Get(tx, scope, id)
+	return t.behind(tx, scope, ids)
+}
+
+// behind reads the records that an index names.
+func (t *Table[T]) behind(tx Tx, scope string, ids []string) ([]Row[T], error) {
+	keys := make([][]byte, len(ids))
+	for i, id := range ids {
+		keys[i] = t.key(scope, id)
+	}
+	items, err := tx.GetMany(keys)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]Row[T], len(ids))
+	for i, it := range items {
+		if it.Key == nil {
+			return nil, fmt.Errorf("reading %s record behind its index: %w", t.Name, ErrNotFound)
+		}
+		v, err := t.decode(it)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s record behind its index: %w", t.Name, err)
 		}
-		rows = append(rows, Row[T]{id, v})
+		rows[i] = Row[T]{ids[i], v}
 	}
 	return rows, nil
 }
@@ -105,9 +121,9 @@ func (t *Table[T]) PageBy(tx Tx, scope, index, value string, first, limit int) (
 		from = t.indexKey(scope, index, value, shards[passed].first)
 		from = from[:len(from)-2]
 	}
-	var rows []Row[T]
-	for len(rows) < limit {
-		want := min(4096, skip+limit-len(rows))
+	var ids []string
+	for len(ids) < limit {
+		want := min(4096, skip+limit-len(ids))
 		items, err := tx.Scan(prefix, from, want)
 		if err != nil {
 			return nil, err
@@ -122,18 +138,13 @@ func (t *Table[T]) PageBy(tx Tx, scope, index, value string, first, limit int) (
 			if err != nil {
 				return nil, err
 			}
-			id := parts[len(parts)-1]
-			v, err := t.Get(tx, scope, id)
-			if err != nil {
-				return nil, fmt.Errorf("reading %s record behind its index: %w", t.Name, err)
-			}
-			rows = append(rows, Row[T]{id, v})
+			ids = append(ids, parts[len(parts)-1])
 		}
 		if len(items) < want {
 			break
 		}
 	}
-	return rows, nil
+	return t.behind(tx, scope, ids)
 }
 
 // GetBy returns the record with a value of a unique index, or ErrNotFound.

@@ -69,6 +69,9 @@ type Tx interface {
 	// Get returns ErrNotFound for an absent key. The key, present or absent,
 	// is guarded: the commit fails if it changed meanwhile.
 	Get(key []byte) (Item, error)
+	// GetMany is Get of several keys at the price of one round trip: an item for
+	// each, in their order, without a Key where it is absent.
+	GetMany(keys [][]byte) ([]Item, error)
 	Put(Item) error
 	// Delete of an absent key is fine.
 	Delete(key []byte) error

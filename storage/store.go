@@ -249,6 +249,19 @@ func (c *checked) Get(key []byte) (Item, error) {
 	return it, nil
 }
 
+func (c *checked) GetMany(keys [][]byte) ([]Item, error) {
+	items, err := c.tx.GetMany(keys)
+	if err != nil {
+		return nil, c.fail(err)
+	}
+	for i, it := range items {
+		if c.expired(it) {
+			items[i] = Item{}
+		}
+	}
+	return items, nil
+}
+
 func (c *checked) Put(it Item) error {
 	switch {
 	case c.readOnly:

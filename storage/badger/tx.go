@@ -58,6 +58,17 @@ func (t tx) Get(key []byte) (storage.Item, error) {
 	return decode(bytes.Clone(key), raw)
 }
 
+func (t tx) GetMany(keys [][]byte) ([]storage.Item, error) {
+	items := make([]storage.Item, len(keys))
+	for i, key := range keys {
+		var err error
+		if items[i], err = t.Get(key); err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return items, nil
+}
+
 func (t tx) Put(it storage.Item) error {
 	if t.own == nil {
 		return errors.New("writing in a view")

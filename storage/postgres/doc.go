@@ -12,7 +12,8 @@
 // # Round trips
 //
 // A transaction begins with its first read: BEGIN and the read go together. Each
-// further key costs one round trip, a key that was read before costs none. What
+// further key costs one round trip, any number that are asked for together
+// (GetMany, or a page of a Table) cost one, a key that was read before costs none. What
 // is written waits in memory; it goes with COMMIT in one message. So an Update
 // that reads n keys takes n+1 round trips, one that reads nothing takes one, a
 // View n; what ends a View is sent behind the answer.

@@ -94,7 +94,7 @@ func TestServerKilledUnderLoad(t *testing.T) {
 func TestReadOnlyServer(t *testing.T) {
 	server := postgrestest.Shared(t)
 	standby, url := server.Role(t, "SUPERUSER")
-	b := open(t, postgres.Options{URL: url, Schema: postgrestest.Name()})
+	b := open(t, postgres.Options{URL: url, Schema: postgrestest.Name(), MaxConns: 1})
 	s := storage.New(storage.Config{Backend: b})
 	if err := s.Update(t.Context(), put("k", "v")); err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 		{"schema", guest, "theirs", []string{"may not use or make the schema", "schema theirs"}},
 		{"url", "postgres://nightlatch:s3cret@[::1/postgres", "", []string{"cannot be read", "percent-encoded"}},
 		{"keywords", "host=127.0.0.1 password=s3cret port=x", "", []string{"cannot be read"}},
-		{"nothing", "", "", []string{"no address"}},
+		{"nothing", "", "", []string{"address of the database is missing"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, err := postgres.Open(t.Context(), postgres.Options{URL: c.url, Schema: c.schema})

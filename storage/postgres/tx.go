@@ -48,26 +48,46 @@ type write struct {
 }
 
 func (t *tx) Get(key []byte) (storage.Item, error) {
-	if w, ok := t.own[string(key)]; ok {
-		return w.item(key)
-	}
-	it, ok := t.known[string(key)]
-	if !ok {
-		rows, err := t.query("get", key)
-		if err != nil {
-			return storage.Item{}, err
-		}
-		if len(rows) > 0 {
-			if it, err = item(bytes.Clone(key), rows[0]); err != nil {
-				return storage.Item{}, t.fail("reading item", err)
-			}
-		}
-		t.learn(string(key), it)
-	}
-	if it.Key == nil {
+	items, err := t.GetMany([][]byte{key})
+	switch {
+	case err != nil:
+		return storage.Item{}, err
+	case items[0].Key == nil:
 		return storage.Item{}, storage.ErrNotFound
 	}
-	return it, nil
+	return items[0], nil
+}
+
+// GetMany asks for what is not known yet in one message.
+func (t *tx) GetMany(keys [][]byte) ([]storage.Item, error) {
+	items := make([]storage.Item, len(keys))
+	var asked []int
+	var calls []call
+	for i, key := range keys {
+		if w, ok := t.own[string(key)]; ok {
+			items[i], _ = w.item(key)
+		} else if it, ok := t.known[string(key)]; ok {
+			items[i] = it
+		} else {
+			asked, calls = append(asked, i), append(calls, call{"get", [][]byte{key}})
+		}
+	}
+	if len(asked) == 0 {
+		return items, nil
+	}
+	results, err := t.query(calls...)
+	if err != nil {
+		return nil, err
+	}
+	for n, i := range asked {
+		if rows := results[n].Rows; len(rows) > 0 {
+			if items[i], err = item(bytes.Clone(keys[i]), rows[0]); err != nil {
+				return nil, t.fail("reading item", err)
+			}
+		}
+		t.learn(string(keys[i]), items[i])
+	}
+	return items, nil
 }
 
 func (t *tx) learn(key string, it storage.Item) {
@@ -99,17 +119,16 @@ func (t *tx) Scan(prefix, after []byte, limit int) ([]storage.Item, error) {
 	}
 	slices.Sort(own)
 
-	var rows [][][]byte
-	var err error
 	most := number(int64(limit + hidden))
-	if to := behind(prefix); to == nil {
-		rows, err = t.query("scan_on", from, most)
-	} else {
-		rows, err = t.query("scan", from, to, most)
+	scan := call{"scan_on", [][]byte{from, most}}
+	if to := behind(prefix); to != nil {
+		scan = call{"scan", [][]byte{from, to, most}}
 	}
+	results, err := t.query(scan)
 	if err != nil {
 		return nil, err
 	}
+	rows := results[0].Rows
 	out := make([]storage.Item, 0, min(limit, len(rows)+len(own)))
 	pass := func(key string) {
 		if w := t.own[key]; !w.deleted {
@@ -214,9 +233,15 @@ func expiry(nano int64) []byte {
 	return number(nano)
 }
 
-// query runs one of the prepared statements, in one message with the beginning
-// of the transaction if it has not begun.
-func (t *tx) query(statement string, args ...[]byte) ([][][]byte, error) {
+// call of one of the prepared statements.
+type call struct {
+	statement string
+	args      [][]byte
+}
+
+// query makes calls in one message, with the beginning of the transaction if it
+// has not begun, and returns the result of each.
+func (t *tx) query(calls ...call) ([]*pgconn.Result, error) {
 	if t.err != nil {
 		return nil, t.err
 	}
@@ -232,12 +257,14 @@ func (t *tx) query(statement string, args ...[]byte) ([][][]byte, error) {
 		}
 		add(&batch, t.begin)
 	}
-	add(&batch, statement, args...)
+	for _, c := range calls {
+		add(&batch, c.statement, c.args...)
+	}
 	results, err := t.b.send(t.conn, &batch)
 	if err != nil {
 		return nil, t.fail("reading", err)
 	}
-	return results[len(results)-1].Rows, nil
+	return results[len(results)-len(calls):], nil
 }
 
 func (t *tx) fail(doing string, err error) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync/atomic"
@@ -146,6 +147,25 @@ func TestRoundTrips(t *testing.T) {
 			return nil
 		}
 	}
+	many := func(keys ...string) func(storage.Tx) error {
+		return func(tx storage.Tx) error {
+			var all [][]byte
+			for _, k := range keys {
+				all = append(all, []byte(k))
+			}
+			_, err := tx.GetMany(all)
+			return err
+		}
+	}
+	notes := storage.Table[string]{Name: "note", Indexes: map[string]storage.Index[string]{
+		"text": {Counted: true, Values: func(s *string) []string { return []string{*s} }},
+	}}
+	text := "v"
+	for i := range 30 {
+		if err := b.Update(t.Context(), func(tx storage.Tx) error { return notes.Put(tx, "demo", fmt.Sprint(i), &text) }); err != nil {
+			t.Fatal(err)
+		}
+	}
 	scan := func(tx storage.Tx) error { _, err := tx.Scan([]byte("k"), nil, 10); return err }
 	both := func(fns ...func(storage.Tx) error) func(storage.Tx) error {
 		return func(tx storage.Tx) error {
@@ -169,6 +189,23 @@ func TestRoundTrips(t *testing.T) {
 		{"three reads and two writes", b.Update, both(read("k1", "k2", "no"), put("k1", "w"), put("k4", "w")), 4},
 		{"what was read before", b.Update, both(read("k1", "k1", "no", "no"), put("k1", "w"), read("k1")), 3},
 		{"what was scanned before", b.Update, both(scan, read("k1", "k2")), 2},
+		{"many reads", b.Update, both(many("k1", "k2", "no", "k3"), put("k1", "w")), 2},
+		{"many reads, all but one known", b.Update, both(read("k1", "no"), many("k1", "k2", "no"), put("k1", "w")), 4},
+		{"many reads, all known", b.Update, both(many("k1", "no"), many("no", "k1"), put("k1", "w")), 2},
+		{"a list by an index", b.View, func(tx storage.Tx) error {
+			rows, err := notes.ListBy(tx, "demo", "text", "v", "", 20)
+			if len(rows) != 20 {
+				t.Errorf("listed %d", len(rows))
+			}
+			return err
+		}, 2 + behind},
+		{"a page by offset", b.View, func(tx storage.Tx) error {
+			rows, err := notes.PageBy(tx, "demo", "text", "v", 5, 20)
+			if len(rows) != 20 {
+				t.Errorf("listed %d", len(rows))
+			}
+			return err
+		}, 3 + behind},
 		{"a view of one", b.View, read("k1"), 1 + behind},
 		{"a view of a scan and two", b.View, both(scan, read("no", "k1", "o")), 3 + behind},
 	} {

@@ -34,7 +34,7 @@ func testModel(t *testing.T, b storage.Backend) {
 			}
 			ops := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) op {
 				return op{
-					kind:    rapid.SampledFrom([]string{"get", "put", "put", "delete", "scan"}).Draw(t, "op"),
+					kind:    rapid.SampledFrom([]string{"get", "many", "put", "put", "delete", "scan"}).Draw(t, "op"),
 					key:     key.Draw(t, "k"),
 					value:   rapid.StringN(0, 4, -1).Draw(t, "value"),
 					expires: rapid.SampledFrom([]time.Time{{}, {}, noon.Add(time.Second), noon}).Draw(t, "expires"),
@@ -51,6 +51,28 @@ func testModel(t *testing.T, b storage.Backend) {
 					}
 					if err != nil || got != want {
 						t.Fatalf("get %q: %q, %v; want %q", o.key, got, err, want)
+					}
+				case o.kind == "many": // of all keys, some of them twice, and of one that may be absent
+					want := []string{}
+					keys := [][]byte{[]byte(o.key)}
+					for _, k := range slices.Sorted(maps.Keys(model)) {
+						keys = append(keys, []byte(k))
+					}
+					items, err := tx.GetMany(keys)
+					if err != nil || len(items) != len(keys) {
+						t.Fatalf("get %q: %d items, %v", keys, len(items), err)
+					}
+					got := []string{}
+					for i, k := range keys {
+						v, ok := model[string(k)]
+						want = append(want, fmt.Sprintf("%q %v %q", k, ok, v))
+						got = append(got, fmt.Sprintf("%q %v %q", k, items[i].Key != nil, items[i].Value))
+						if ok && string(items[i].Key) != string(k) {
+							t.Errorf("the item of %q has the key %q", k, items[i].Key)
+						}
+					}
+					if !slices.Equal(got, want) {
+						t.Fatalf("get many: %q; want %q", got, want)
 					}
 				case o.kind == "scan":
 					var want []string

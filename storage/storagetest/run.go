@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 		{"ConflictOnPresentKey", testConflictOnPresentKey},
 		{"ConflictOnAbsentKey", testConflictOnAbsentKey},
 		{"ConflictOnScannedKeys", testConflictOnScannedKeys},
+		{"ConflictOnManyKeys", testConflictOnManyKeys},
 		{"ParallelIncrements", testParallelIncrements},
 		{"ParallelCreators", testParallelCreators},
 		{"TableIndexes", testTableIndexes},

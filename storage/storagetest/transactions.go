@@ -329,6 +329,20 @@ func testConflictOnAbsentKey(t *testing.T, b storage.Backend) {
 // Whichever order the engine puts them in, the second has seen the first, also
 // if that one's row is new or gone.
 func testConflictOnScannedKeys(t *testing.T, b storage.Backend) {
+	conflictOnMany(t, b, func(tx storage.Tx, name string) ([]storage.Item, error) {
+		return tx.Scan([]byte(name+"/"), nil, 10)
+	})
+}
+
+// testConflictOnManyKeys: the same where they are read by their keys.
+func testConflictOnManyKeys(t *testing.T, b storage.Backend) {
+	conflictOnMany(t, b, func(tx storage.Tx, name string) ([]storage.Item, error) {
+		items, err := tx.GetMany([][]byte{[]byte(name + "/a"), []byte(name + "/b"), []byte(name + "/c")})
+		return slices.DeleteFunc(items, func(it storage.Item) bool { return it.Key == nil }), err
+	})
+}
+
+func conflictOnMany(t *testing.T, b storage.Backend, readAll func(tx storage.Tx, name string) ([]storage.Item, error)) {
 	refused := errors.New("refused")
 	on := func(rows []storage.Item) int {
 		return len(slices.DeleteFunc(slices.Clone(rows), func(it storage.Item) bool { return string(it.Value) != "on" }))
@@ -358,7 +372,7 @@ func testConflictOnScannedKeys(t *testing.T, b storage.Backend) {
 		put(t, b, c.rows...)
 		take := func(key string, meanwhile func()) func(storage.Tx) error {
 			return func(tx storage.Tx) error {
-				rows, err := tx.Scan([]byte(c.name+"/"), nil, 10)
+				rows, err := readAll(tx, c.name)
 				switch {
 				case err != nil:
 					return err

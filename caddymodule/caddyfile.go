@@ -105,6 +105,7 @@ var foreignOptions = options[Foreign]{
 	"client_secret": text(func(p *Foreign) *string { return &p.ClientSecret }),
 	"algorithms":    words(1, func(p *Foreign) *[]string { return &p.Algorithms }),
 	"offline_idle":  span(func(p *Foreign) *Duration { return &p.OfflineIdle }),
+	"offline_max":   span(func(p *Foreign) *Duration { return &p.OfflineMax }),
 	"refresh_rate":  number(1, func(p *Foreign, n int) { p.RefreshRate = n }),
 	"auth_param": func(d *caddyfile.Dispenser, p *Foreign) error {
 		var name, value string

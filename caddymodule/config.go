@@ -144,10 +144,13 @@ type Foreign struct {
 	// How long it lets an offline token rest unused. Grants are refreshed at about
 	// 40 % of that. Default 7d.
 	OfflineIdle Duration `json:"offline_idle,omitempty"`
+	// When after the login it ends a grant however often that is used, if it does
+	// not tell by refresh_expires_in. People are warned before. Default: not known.
+	OfflineMax Duration `json:"offline_max,omitempty"`
 	// Refreshes per second, at most, that no job asked for. Default 20.
 	RefreshRate int `json:"refresh_rate,omitempty"`
 
-	idle time.Duration
+	idle, max time.Duration
 }
 
 // Notify says who is told when a grant is about to lapse, is suspended, has

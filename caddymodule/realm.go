@@ -253,7 +253,7 @@ func (p *Foreign) check() error {
 	if err := adapter.CheckAuthParams(p.AuthParams); err != nil {
 		return fmt.Errorf("option auth_param: %w", err)
 	}
-	return spans{"offline_idle": {p.OfflineIdle, &p.idle}}.parse()
+	return spans{"offline_idle": {p.OfflineIdle, &p.idle}, "offline_max": {p.OfflineMax, &p.max}}.parse()
 }
 
 func (j *Job) check(name string) error {

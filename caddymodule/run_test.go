@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -229,5 +230,31 @@ func TestStoreThatCannotOpen(t *testing.T) {
 	}
 	if _, ok := nodes.References("badger:" + g.dir); ok {
 		t.Error("the node stays in the pool")
+	}
+}
+
+// TestLimitsOfARealm: the vault hears how long a realm lets tokens rest now, after a
+// reload too.
+func TestLimitsOfARealm(t *testing.T) {
+	g := newGateway(t)
+	for _, c := range []struct {
+		inRealm    string
+		idle, most time.Duration
+	}{
+		{"", 30 * 24 * time.Hour, 0},
+		{"offline_session_idle 2d\n\t\t\toffline_session_max 20d", 48 * time.Hour, 480 * time.Hour},
+	} {
+		if err := g.load(c.inRealm, g.guarded()); err != nil {
+			t.Fatal(err)
+		}
+		app, err := caddy.ActiveContext().AppIfConfigured("nightlatch")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range app.(*App).vaults {
+			if idle, most, err := p.Limits(t.Context()); idle != c.idle || most != c.most || err != nil {
+				t.Errorf("%v, %v, %v; want %v, %v", idle, most, err, c.idle, c.most)
+			}
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/realm"
+	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -171,7 +172,7 @@ func (a *App) vaultProvider(ap adapter.Provider, p *siteProvider, rp *adapter.Re
 		StopAfterUnused: a.stopAfterUnused, ConsentURI: a.consentURI,
 	}
 	if p.foreign != nil {
-		v.OfflineIdle, v.RefreshRate = p.foreign.idle, float64(p.foreign.RefreshRate)
+		v.OfflineIdle, v.OfflineMax, v.RefreshRate = p.foreign.idle, p.foreign.max, float64(p.foreign.RefreshRate)
 	}
 	if p.realm != nil {
 		known := func(name string) func(context.Context) (string, error) {
@@ -179,11 +180,32 @@ func (a *App) vaultProvider(ap adapter.Provider, p *siteProvider, rp *adapter.Re
 			return func(context.Context) (string, error) { return address, nil }
 		}
 		v.TokenEndpoint, v.RevocationEndpoint = known("token"), known("revoke")
+		v.Limits = func(ctx context.Context) (idle, most time.Duration, err error) {
+			return a.limitsOf(ctx, p.realm.name, p.clientID)
+		}
 		v.WithdrawJob = func(ctx context.Context, sub, job string) error {
 			return p.realm.provider.WithdrawJob(ctx, sub, p.clientID, job)
 		}
 	}
 	return v
+}
+
+// limitsOf background access at a client of a realm, by its settings of now.
+func (a *App) limitsOf(ctx context.Context, realmName, clientID string) (idle, most time.Duration, err error) {
+	err = a.lease.store.View(ctx, func(tx storage.Tx) error {
+		s, err := realm.Get(tx, realmName)
+		if err != nil {
+			return err
+		}
+		c, err := client.ByName(tx, realmName, clientID)
+		if err != nil {
+			return err
+		}
+		p := session.PolicyOf(s, c)
+		idle, most = p.OfflineIdle, p.OfflineMax
+		return nil
+	})
+	return idle, most, err
 }
 
 // consentURI is where a person allows background access on a site.

@@ -24,6 +24,7 @@ import (
 const (
 	attendEvery = 10 * time.Second // real time between two looks for what is due
 	attendPage  = 256              // ids read at once
+	planPage    = 64               // grants planned anew by one write
 	attendMany  = 8                // grants of one client at once
 	refreshRate = 20               // requests a second to one provider
 	// walkFor is the lease of the node that walks.
@@ -39,6 +40,7 @@ func (v *Vault) Run(ctx context.Context) {
 	defer all.Wait()
 	var walking sync.Map // of providerKey
 	for {
+		v.readLimits(ctx)
 		if v.mine(ctx) {
 			for k := range *v.providers.Load() {
 				if _, busy := walking.LoadOrStore(k, true); busy {
@@ -69,6 +71,7 @@ func (v *Vault) Run(ctx context.Context) {
 
 // Attend does once what Run does again and again: whatever is due now.
 func (v *Vault) Attend(ctx context.Context) {
+	v.readLimits(ctx)
 	if !v.mine(ctx) {
 		return
 	}
@@ -120,6 +123,9 @@ func (v *Vault) deliverOrWarn(ctx context.Context) {
 // walk attends to each grant of a client that is due, in order of time. What
 // comes due meanwhile is the next walk's.
 func (v *Vault) walk(ctx context.Context, k providerKey) error {
+	if err := v.planAnew(ctx, k); err != nil {
+		return err
+	}
 	now := v.c.Now()
 	after := storage.Entry{Value: dueKeys(k)}
 	for {
@@ -147,6 +153,74 @@ func (v *Vault) walk(ctx context.Context, k providerKey) error {
 			return nil
 		}
 	}
+}
+
+// limits of a realm by its settings of now.
+type limits struct{ idle, most time.Duration }
+
+// readLimits asks the realms of this process how long they let tokens rest now.
+func (v *Vault) readLimits(ctx context.Context) {
+	for k, p := range *v.providers.Load() {
+		if p.Limits == nil {
+			continue
+		}
+		idle, most, err := p.Limits(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				v.c.Logger.Warn("reading the limits of a realm", "provider", k.name, "client", k.client, "error", err)
+			}
+			continue // what was read last holds on
+		}
+		v.limits.Store(k, limits{idle, most})
+	}
+}
+
+// plan is by which policy the grants of a client were planned.
+type plan struct {
+	Idle, Limit, Max, StopAfter time.Duration
+}
+
+// planAnew plans all grants of a client anew once its policy is another than the
+// one they were planned by: what was in time by a longer limit may be late by a
+// shorter one. If it is interrupted, the next walk begins it again.
+func (v *Vault) planAnew(ctx context.Context, k providerKey) error {
+	p := v.policyOf(k)
+	want, id := plan{p.idle, p.limit, p.max, p.stopAfter}, hash(k.name, k.client)
+	done := false
+	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
+		have, err := v.plans.Get(tx, scope, id)
+		done = err == nil && *have == want
+		return ignoreNotFound(err)
+	})
+	now, next := v.c.Now(), ""
+	for after, more := "", true; more && !done && err == nil; after = next {
+		err = v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
+			rows, err := v.listBy(tx, byClient, hash(k.name, k.client), after, planPage)
+			if err != nil {
+				return err
+			}
+			if more = len(rows) == planPage; !more {
+				if err := v.plans.Put(tx, scope, id, &want); err != nil {
+					return err
+				}
+			} else {
+				next = rows[len(rows)-1].ID
+			}
+			for _, row := range rows {
+				if due := row.Record.due(p, now); due.Equal(row.Record.DueAt) {
+					continue
+				}
+				if err := put(row.Record); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("planning grants anew: %w", err)
+	}
+	return nil
 }
 
 // attend does what is due with one grant. An error is of the store, or says that

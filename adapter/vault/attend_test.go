@@ -337,3 +337,54 @@ func TestLag(t *testing.T) {
 		t.Errorf("after the work was done: %v", got)
 	}
 }
+
+// TestA09_AShorterLimitPlansAnew: what was planned by a longer limit would come too
+// late, whether the operator's option or the realm's settings say so now. It takes
+// more grants than one write plans, and the end of a process in between.
+func TestA09_AShorterLimitPlansAnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		told    time.Duration // by the provider at the login
+		shorter func(p *vault.Provider)
+	}{
+		"offline_idle": {0, func(p *vault.Provider) { p.OfflineIdle = 2 * day }},
+		"the realm's settings": {30 * day, func(p *vault.Provider) {
+			p.Limits = func(context.Context) (time.Duration, time.Duration, error) { return 2 * day, 0, nil }
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.with(func(p *vault.Provider) { p.OfflineIdle, p.RefreshRate = 30*day, 1e6 })
+			const many = 150
+			for i := range many {
+				sub := fmt.Sprintf("sub-%d", i)
+				_, err := e.vault.Save(t.Context(), vault.Login{
+					Provider: "demo", Client: vaulttest.ClientID, Sub: sub, Scopes: strings.Fields(granted),
+					RefreshToken: e.provider.Login(sub, sub, granted), IdleExpiresIn: c.told,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			e.pass(day/2, day/4)
+			e.counts(0, 0, 0)
+			change := e.client()
+			change.RefreshRate, change.OfflineIdle = 1e6, 30*day
+			c.shorter(change)
+			e.vault.Use(map[string]*vault.Provider{"demo": change})
+			mend := e.backend.broken(fmt.Errorf("the disk is away"))
+			e.vault.Attend(t.Context()) // it gets nowhere
+			mend()
+			e.restart()
+			e.vault.Use(map[string]*vault.Provider{"demo": change})
+			e.pass(day/2, day/8)
+			if _, refreshes, _ := e.provider.Counts(); refreshes != many {
+				t.Errorf("%d of %d were refreshed in time", refreshes, many)
+			}
+			// Once it has planned, nothing is written but what the work is.
+			e.vault.Attend(t.Context())
+			if n := e.transactions(func() { e.vault.Attend(t.Context()) }); n > 3 {
+				t.Errorf("%d transactions with nothing to do", n)
+			}
+		})
+	}
+}

@@ -111,6 +111,9 @@ type handout struct {
 type record struct {
 	handout
 
+	// MaxFixed: MaxAt did not move with the last refresh, so it is the end.
+	MaxFixed bool `json:"max_fixed,omitempty"`
+
 	RefreshToken   string `json:"refresh_token,omitempty"`
 	OfflineSession string `json:"offline_session,omitempty"` // of a local realm, from the token
 	// Replaced tokens of a local realm are still to be revoked there.

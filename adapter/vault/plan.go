@@ -26,6 +26,12 @@ const (
 type policy struct {
 	// idle is how long a provider lets a token rest that does not tell.
 	idle time.Duration
+	// limit is how long a realm of this process lets a token rest as of now; 0: what
+	// it told with the last answer holds. A longer one is heard with the next answer.
+	limit time.Duration
+	// max is how long after the login the provider ends a grant: by the settings of
+	// now of a realm of this process, or of one that does not tell. 0: not known.
+	max time.Duration
 	// stopAfter: what nobody used for so long is not kept any more. 0: always kept.
 	stopAfter time.Duration
 }
@@ -83,8 +89,11 @@ func (r *record) rest(p policy) time.Duration {
 	if idle <= 0 {
 		idle = p.idle
 	}
+	if p.limit > 0 {
+		idle = min(idle, p.limit)
+	}
 	// What another provider tells as the end may be one that each refresh moves.
-	if !r.Local && r.MaxAt.After(r.RefreshedAt) {
+	if !r.Local && !r.MaxFixed && r.MaxAt.After(r.RefreshedAt) {
 		idle = min(idle, r.MaxAt.Sub(r.RefreshedAt))
 	}
 	return idle
@@ -159,8 +168,23 @@ func leads(span time.Duration) []time.Duration {
 	return []time.Duration{min(14*day, span/2), min(3*day, span/4), min(day, span/8)}
 }
 
-// lapse finds the earliest end in sight. The end that another provider tells is
-// none: with many each refresh moves it.
+// maxAt is when the grant ends however often it is used; zero: never, or nobody
+// knows. The end that another provider tells is none while each refresh moves it.
+func (r *record) maxAt(p policy) time.Time {
+	switch {
+	case r.MaxFixed && !r.Local:
+		return r.MaxAt
+	case r.Local && p.max > 0:
+		return earlier(r.MaxAt, r.GrantedAt.Add(p.max))
+	case r.Local:
+		return r.MaxAt
+	case p.max > 0:
+		return r.GrantedAt.Add(p.max)
+	}
+	return time.Time{}
+}
+
+// lapse finds the earliest end in sight.
 func (r *record) lapse(p policy, now time.Time) (first lapse, ok bool) {
 	idleAt := r.RefreshedAt.Add(r.rest(p))
 	see := func(l lapse) {
@@ -168,8 +192,8 @@ func (r *record) lapse(p policy, now time.Time) (first lapse, ok bool) {
 			first, ok = l, true
 		}
 	}
-	if r.Local && !r.MaxAt.IsZero() {
-		see(lapse{r.MaxAt, lapseMax, leads(r.MaxAt.Sub(r.GrantedAt))})
+	if at := r.maxAt(p); !at.IsZero() {
+		see(lapse{at, lapseMax, leads(at.Sub(r.GrantedAt))})
 	}
 	switch {
 	case r.abandoned(p, now):

@@ -250,3 +250,53 @@ func TestBreakerLetsOneTry(t *testing.T) {
 		t.Error("a success does not close it")
 	}
 }
+
+// TestAnEndThatStands: the end that another provider tells is one if its refreshes do
+// not move it, or if the operator knows it. People are told before, and it is not
+// refreshed more and more often towards it.
+func TestAnEndThatStands(t *testing.T) {
+	const end = 60 * day
+	for name, c := range map[string]struct {
+		p        policy
+		local    bool
+		told     func(at time.Duration) time.Duration // refresh_expires_in, so long after the login
+		warnings int
+	}{
+		"each refresh moves it":            {policy{idle: 7 * day}, false, func(time.Duration) time.Duration { return end }, 0},
+		"it stands":                        {policy{idle: 7 * day}, false, func(at time.Duration) time.Duration { return end - at }, 3},
+		"not told":                         {policy{idle: 7 * day}, false, func(time.Duration) time.Duration { return 0 }, 0},
+		"not told, but known":              {policy{idle: 7 * day, max: end}, false, func(time.Duration) time.Duration { return 0 }, 3},
+		"our realm's":                      {policy{idle: 7 * day}, true, func(at time.Duration) time.Duration { return end - at }, 3},
+		"our realm has a shorter one now":  {policy{idle: 7 * day, max: end}, true, func(at time.Duration) time.Duration { return 90*day - at }, 3},
+		"our realm has one since a moment": {policy{idle: 7 * day, max: end}, true, func(time.Duration) time.Duration { return 0 }, 3},
+	} {
+		r := active(0, 0, 0)
+		r.Local, r.RefreshedAt, r.GrantedAt = c.local, noon, noon
+		r.limits(0, c.told(0), noon)
+		refreshes := 0
+		var days []int
+		for now := noon; now.Before(noon.Add(end)); now = now.Add(hour) {
+			at := now.Sub(noon)
+			if r.chore(c.p, now) == renew {
+				refreshes++
+				r.refreshed(Ask{background: true}, answer{RefreshExpiresIn: c.told(at)}, r.Epoch, now)
+				// A job's ask right behind it says nothing about the end.
+				r.refreshed(Ask{background: true}, answer{RefreshExpiresIn: c.told(at)}, r.Epoch, now.Add(time.Second))
+			}
+			r.tend(c.p, now)
+			for _, n := range r.news {
+				if n.Kind != EventLapsing || n.Reason != lapseMax || n.LapseAt.Sub(noon.Add(end)).Abs() > hour {
+					t.Errorf("%s: told %+v", name, n)
+				}
+				days = append(days, int(at/day))
+			}
+			r.news = nil
+		}
+		if want := []int{46, 57, 59}[:c.warnings]; fmt.Sprint(days) != fmt.Sprint(want) {
+			t.Errorf("%s: told on days %v; want %v", name, days, want)
+		}
+		if refreshes > 30 {
+			t.Errorf("%s: %d refreshes", name, refreshes)
+		}
+	}
+}

@@ -122,8 +122,8 @@ func (r *record) refreshed(a Ask, ans answer, epoch uint64, now time.Time) {
 		r.tell(Notice{Kind: EventRestored, At: now})
 	}
 	r.activate()
-	r.RefreshedAt = now
 	r.limits(ans.IdleExpiresIn, ans.RefreshExpiresIn, now)
+	r.RefreshedAt = now
 	if ans.Jobs != nil && r.JobsAtProvider {
 		r.Jobs = ans.Jobs // the provider keeps the consent
 	}
@@ -145,13 +145,21 @@ func (r *record) activate() {
 	r.Misses, r.RetryAt = 0, time.Time{}
 }
 
+// limits takes over what an answer tells of them. Whether an end moves with each
+// refresh is seen at one that is not close upon the last.
 func (r *record) limits(idle, max time.Duration, now time.Time) {
 	if idle > 0 {
 		r.IdleLimit = idle
 	}
+	before := r.MaxAt
 	r.MaxAt = time.Time{}
 	if max > 0 {
 		r.MaxAt = now.Add(max)
+	}
+	if since := now.Sub(r.RefreshedAt); before.IsZero() || r.MaxAt.IsZero() {
+		r.MaxFixed = false
+	} else if since >= time.Minute {
+		r.MaxFixed = r.MaxAt.Sub(before) < since/2
 	}
 }
 
@@ -285,7 +293,7 @@ func (r *record) login(l Login, local bool, now time.Time) (lost []string) {
 	r.Intent = nil
 	r.activate()
 	r.GrantedAt, r.RefreshedAt = now, now
-	r.IdleLimit = 0
+	r.IdleLimit, r.MaxAt = 0, time.Time{}
 	r.limits(l.IdleExpiresIn, l.RefreshExpiresIn, now)
 	r.Access = nil
 	r.Epoch++

@@ -94,6 +94,13 @@ type Provider struct {
 	// OfflineIdle is how long the provider lets a token rest that does not tell
 	// (refresh_idle_expires_in). Default 7 d.
 	OfflineIdle time.Duration
+	// OfflineMax is how long after the login the provider ends a grant that does not
+	// tell (refresh_expires_in); people are warned before. Default: not known.
+	OfflineMax time.Duration
+	// Limits, of a realm of this process, are how long it lets a token rest, and when
+	// after the login it ends a grant (0: never), by its settings of now; what it
+	// told before may be longer. nil: not asked.
+	Limits func(context.Context) (idle, most time.Duration, err error)
 	// StopAfterUnused ends keep-alive of a grant that neither a job nor a login
 	// used for so long, after a warning. Default 90 d; below zero: never.
 	StopAfterUnused time.Duration
@@ -117,6 +124,7 @@ func (p *Provider) policy() policy {
 	if p.OfflineIdle > 0 {
 		out.idle = p.OfflineIdle
 	}
+	out.max = p.OfflineMax
 	if p.StopAfterUnused != 0 {
 		out.stopAfter = max(p.StopAfterUnused, 0)
 	}
@@ -135,6 +143,8 @@ type Vault struct {
 	flights   singleflight.Group
 	breakers  breakers
 	pace      pace
+	limits    sync.Map             // providerKey → limits, of realms of this process
+	plans     *storage.Table[plan] // by client of a provider
 	tellers   atomic.Pointer[[]Teller]
 	wake      chan struct{} // there is news to tell
 	locks     locks
@@ -174,7 +184,7 @@ func New(c Config) (*Vault, error) {
 	if c.RetryPause == 0 {
 		c.RetryPause = 250 * time.Millisecond
 	}
-	v := &Vault{c: c, grants: table(c.Sealer), drops: &storage.Table[drops]{Name: "grant_drops"}, closing: make(chan struct{}), wake: make(chan struct{}, 1)}
+	v := &Vault{c: c, grants: table(c.Sealer), drops: &storage.Table[drops]{Name: "grant_drops"}, plans: &storage.Table[plan]{Name: "grant_plan"}, closing: make(chan struct{}), wake: make(chan struct{}, 1)}
 	v.cache.deaf = c.Node != "" // until Follow hears the other nodes
 	v.Use(c.Providers)
 	return v, nil
@@ -208,7 +218,16 @@ func (v *Vault) provider(name, client string) *Provider {
 	return (*v.providers.Load())[providerKey{name, client}]
 }
 
-func (v *Vault) policy(g *Grant) policy { return v.provider(g.Provider, g.Client).policy() }
+func (v *Vault) policy(g *Grant) policy { return v.policyOf(providerKey{g.Provider, g.Client}) }
+
+func (v *Vault) policyOf(k providerKey) policy {
+	p := v.provider(k.name, k.client).policy()
+	if l, ok := v.limits.Load(k); ok {
+		l := l.(limits)
+		p.limit, p.max = l.idle, l.most
+	}
+	return p
+}
 
 func (v *Vault) at(step string) error {
 	if v.c.Hooks.At == nil {

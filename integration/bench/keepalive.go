@@ -52,6 +52,7 @@ func (b *bench) keepalive() error {
 		return err
 	}
 	ctx := context.Background()
+	v.Attend(ctx) // as a gateway does that has just started
 	at := time.Now()
 	if err := save(ctx, v, b.grants); err != nil {
 		return err

@@ -14,12 +14,14 @@ import (
 // before a crash:
 //
 //  1. One flight per grant: a lock in the process, a lease with a fencing number
-//     among nodes. It is detached from the request that asked.
+//     among nodes, as long as one attempt may last and some more. It is detached
+//     from the request that asked.
 //  2. Read the record again: somebody may have refreshed it.
 //  3. An intent for this very token is taken over with its Idempotency-Key; else
 //     one is written. No write, no refresh: a store that cannot write would lose
 //     what the provider answers.
-//  4. Send. What is transient is sent again: same token, same key.
+//  4. Send. What is transient is sent again: same token, same key; before that the
+//     lease is renewed, so that no request is out without one.
 //  5. Write the new token and the access token in one transaction, provided the
 //     record still holds the token that was sent.
 //  6. Only then hand out.
@@ -147,7 +149,7 @@ func (v *Vault) begin(ctx context.Context, id string, a Ask) (*record, Token, er
 		if !r.Lease.Free(v.c.Node, now) {
 			return storage.ErrHeld
 		}
-		r.Lease = r.Lease.Take(v.c.Node, now, leaseFor)
+		r.Lease = r.Lease.Take(v.c.Node, now, v.leaseFor())
 		if sent := hash(r.RefreshToken); r.Intent == nil || r.Intent.TokenHash != sent {
 			r.Intent = &intent{TokenHash: sent, Key: key, At: now}
 		}
@@ -177,10 +179,33 @@ func (v *Vault) send(ctx context.Context, p *Provider, r *record, a Ask) (answer
 		}
 		wait := v.c.RetryPause << (n - 1)
 		wait = wait/2 + rand.N(wait)
-		if pause(ctx, wait) != nil {
+		if pause(ctx, wait) != nil || v.prolong(ctx, r) != nil {
 			return ans, err
 		}
 	}
+}
+
+// leaseFor outlives one attempt: a node that dies blocks the others for no longer.
+func (v *Vault) leaseFor() time.Duration { return v.c.AttemptTimeout + leaseGrace }
+
+// prolong renews the lease for one more attempt. errMoved: it is not ours any
+// more, or the record is another one.
+func (v *Vault) prolong(ctx context.Context, began *record) error {
+	if v.c.Node == "" {
+		return nil // nobody else could take it
+	}
+	now := v.c.Now()
+	_, err := v.change(ctx, began.ID, func(r *record) error {
+		if r.Lease.Fence != began.Lease.Fence || r.RefreshToken != began.RefreshToken {
+			return errMoved
+		}
+		r.Lease = r.Lease.Renew(now, v.leaseFor())
+		return nil
+	})
+	if err != nil && !errors.Is(err, errMoved) && !errors.Is(err, ErrNoGrant) {
+		v.c.Logger.Warn("renewing lease of grant", "grant_id", began.ID, "error", err)
+	}
+	return err
 }
 
 // commit is steps 5 and 6. An answer that cannot be written is not handed out:

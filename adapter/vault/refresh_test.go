@@ -3,6 +3,7 @@ package vault_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -269,13 +270,80 @@ func TestLeaseOfADeadNodeEnds(t *testing.T) {
 	e.refused(id, vault.ClassTransient, "")
 	e.config.Node, e.config.Hooks.At, e.config.FlightTimeout = "alive", nil, 50*time.Millisecond
 	e.restart()
+	e.advance(14 * time.Second)             // an attempt may take 10 s
 	e.refused(id, vault.ClassTransient, "") // the lease holds
 	e.counts(1, 1, 0)
-	e.advance(2 * time.Minute)
+	e.advance(time.Second)
 	e.config.FlightTimeout = 0
 	e.restart()
 	e.token(id)
 	e.counts(2, 1, 0) // by the dead node's key
+}
+
+// onSending calls fn before each request, with its number.
+type onSending struct {
+	http.RoundTripper
+	n  int
+	fn func(n int)
+}
+
+func (s *onSending) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.n++
+	s.fn(s.n)
+	return s.RoundTripper.RoundTrip(r)
+}
+
+// onNodes is a node whose requests call fn first, and one that gives up early.
+func (e *env) onNodes(fn func(n int)) (slow, other *vault.Vault) {
+	e.config.Node, e.config.FlightTimeout = "other", 50*time.Millisecond
+	e.restart()
+	other = e.vault
+	e.config.Node, e.config.FlightTimeout = "slow", 0
+	p := e.client()
+	p.HTTPClient = &http.Client{Transport: &onSending{RoundTripper: p.HTTPClient.Transport, fn: fn}}
+	e.config.Providers = map[string]*vault.Provider{"demo": p}
+	e.restart()
+	return e.vault, other
+}
+
+// No request is out without a lease: it is renewed before each attempt.
+func TestLeaseIsRenewedBeforeEachAttempt(t *testing.T) {
+	e := newEnv(t)
+	e.provider.KnowsKey = false // a second one at the same time would end the session
+	id := e.login()
+	var slow, other *vault.Vault
+	slow, other = e.onNodes(func(n int) {
+		e.advance(10 * time.Second) // that is how long the attempt takes
+		_, err := other.Token(context.Background(), id, ask)
+		var failed *vault.Error
+		if !errors.As(err, &failed) || failed.Class != vault.ClassTransient {
+			t.Errorf("attempt %d: another node got %v", n, err)
+		}
+	})
+	e.provider.Fail(vaulttest.Fault{Status: 503}, vaulttest.Fault{Status: 503})
+	if _, err := slow.Token(context.Background(), id, ask); err != nil {
+		t.Fatal(err)
+	}
+	e.counts(3, 1, 0)
+}
+
+// A node that slept through its lease sends nothing more.
+func TestLeaseThatWasLost(t *testing.T) {
+	e := newEnv(t)
+	id := e.login()
+	var slow, other *vault.Vault
+	slow, other = e.onNodes(func(int) {
+		e.advance(15 * time.Second)
+		if _, err := other.Token(context.Background(), id, ask); err != nil {
+			t.Errorf("the node that took over: %v", err)
+		}
+		e.provider.Fail(vaulttest.Fault{Status: 503})
+	})
+	// It answers with what the other one fetched.
+	if _, err := slow.Token(context.Background(), id, ask); err != nil {
+		t.Fatal(err)
+	}
+	e.counts(2, 1, 0)
 }
 
 func TestLoginDuringARefreshWins(t *testing.T) {

@@ -14,8 +14,8 @@ const (
 	probeEvery = time.Minute
 	// giveUpAfter: a grant that was refused for so long has ended.
 	giveUpAfter = 30 * 24 * time.Hour
-	// leaseFor outlives a flight.
-	leaseFor = time.Minute
+	// leaseGrace is how long a lease outlives the attempt that it was taken for.
+	leaseGrace = 5 * time.Second
 	// useEvery: how exactly uses are remembered.
 	useEvery = time.Minute
 	// maxAccess cached tokens in a record, maxReplaced tokens to revoke.

@@ -66,6 +66,11 @@ func TestAccountConsole(t *testing.T) {
 	b.Click(`form#remove button[type="submit"]`)
 	b.Wants("No application has background access")
 	b.fits("removed")
+	for _, page := range []string{"sessions", "sign-out", "applications", "password", "profile", "activity"} {
+		b.Open(g.URL("http://localhost:8080/realms/demo/account/" + page))
+		b.Wants("Alice Liddell")
+		b.fits(page)
+	}
 
 	if r := g.Token("alice"); r.Code != 3 || r.Stdout != "" {
 		t.Errorf("the job after the removal: %+v", r)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -269,3 +270,207 @@ func (w *world) view(fn func(storage.Tx)) {
 		w.t.Fatal(err)
 	}
 }
+
+// The person sees where he is logged in, and ends one login or all; what may act
+// for him lives on unless he ticks it.
+func TestAccountSessions(t *testing.T) {
+	w := newWorld(t)
+	here, there := w.browser(), w.browser()
+	online := there.grant("alice", "reports", "openid")
+	offline := there.grant("", "reports", "openid offline_access")
+	w.advance(time.Minute)
+	mine := here.grant("alice", "other", "openid offline_access")
+	carol := w.browser()
+	hers := carol.grant("carol", "reports", "openid offline_access")
+
+	sid := online.claims()["sid"].(string)
+	page := here.visit("", "/sessions").shows("this browser", "reports", "1 March 2026, 12:00 UTC", "192.0.2.1")
+	if n := strings.Count(page.body, "<dl>"); n != 2 {
+		t.Errorf("%d logins", n)
+	}
+	ask := here.visit("", "/sign-out?session="+sid).shows("Sign out there?", "1, of reports", "backups and other jobs go on")
+	w.refresh("reports", online.refreshed()).ok()
+	here.press(ask, "signout").shows("Signed out there.")
+	refused(t, there.silently("reports", "openid"), "login_required", "")
+	w.refresh("reports", online.refreshed()).fails(400, "invalid_grant", "")
+	offline = w.refresh("reports", offline.refreshed()).ok()
+	if n := w.count(event.Logout, ""); n != 1 {
+		t.Errorf("%d logouts are told of", n)
+	}
+	here.press(ask, "signout").shows("Signed out there.") // pressed twice
+
+	// With the tick what was allowed there goes too, and nothing else.
+	there = w.browser()
+	born := there.grant("alice", "reports", "openid offline_access")
+	sid = born.claims()["sid"].(string)
+	ask = here.visit("", "/sign-out?session="+sid)
+	here.press(ask, "signout", "offline", "on")
+	w.dead("reports", born, "revoked")
+	offline = w.refresh("reports", offline.refreshed()).ok()
+	mine = w.refresh("other", mine.refreshed()).ok()
+
+	// Another person's login is none.
+	stranger := hers.claims()["sid"].(string)
+	if got, _ := here.open("GET", accountURL+"/sign-out?session="+stranger, nil); got.status != http.StatusNotFound {
+		t.Errorf("another's login: %d", got.status)
+	}
+	here.press(ask, "signout", "session", stranger)
+	carol.visit("", "/sessions")
+
+	// This very browser, then everywhere, without and with the tick.
+	self := here.visit("", "/sign-out?session="+mine.claims()["sid"].(string)).shows("Sign out here?")
+	here.press(self, "signout").shows("You are logged out")
+	if here.cookie("sso") != nil {
+		t.Error("the cookie is still there")
+	}
+	there = w.browser()
+	there.visit("alice", "")
+	everywhere := here.visit("alice", "/sign-out").shows("Sign out everywhere?", "2, of ")
+	here.press(everywhere, "signout").shows("You are logged out")
+	refused(t, there.silently("reports", "openid"), "login_required", "")
+	offline = w.refresh("reports", offline.refreshed()).ok()
+	everywhere = here.visit("alice", "/sign-out")
+	here.press(everywhere, "signout", "offline", "on").shows("You are logged out")
+	w.dead("reports", offline, "revoked")
+	w.dead("other", mine, "revoked")
+	w.refresh("reports", hers.refreshed()).ok()
+}
+
+// A new password leaves everything as it is, unless the person ticks the box;
+// who does not know the present one changes nothing.
+func TestO40_PasswordInTheConsole(t *testing.T) {
+	w := newWorld(t)
+	b, elsewhere := w.browser(), w.browser()
+	offline := b.grant("alice", "reports", "openid offline_access")
+	online := elsewhere.grant("alice", "other", "openid")
+	set := func(current, fresh, again string, more ...string) *reply {
+		t.Helper()
+		page := b.visit("", "/password")
+		return b.press(page, "password", append([]string{"current", current, "password", fresh, "confirmation", again}, more...)...)
+	}
+	for _, c := range [][4]string{
+		{"alice-pw", "short", "short", "at least 8 characters"},
+		{"alice-pw", "a new password", "another password", "differ"},
+		{"wrong", "a new password", "a new password", "current password is wrong"},
+		{"", "a new password", "a new password", "current password is wrong"},
+		{"alice-pw", strings.Repeat("x", user.MaxPassword+1), strings.Repeat("x", user.MaxPassword+1), "too long"},
+		{"the same password", "the same password", "the same password", "is the current one"},
+	} {
+		set(c[0], c[1], c[2]).shows(c[3])
+	}
+	w.password("reports", "alice", "openid").ok()
+	if n := w.count(event.UpdateCredentialError, "invalid_user_credentials"); n != 2 {
+		t.Errorf("%d refusals are told of", n)
+	}
+
+	set("alice-pw", "a new password", "a new password").shows("Your password is changed.")
+	w.password("reports", "alice", "openid").fails(400, "invalid_grant", "")
+	offline = w.refresh("reports", offline.refreshed()).ok()
+	online = w.refresh("other", online.refreshed()).ok()
+
+	set("a new password", "a third password", "a third password", "everywhere", "on").shows("all background access has ended")
+	w.dead("reports", offline, "revoked")
+	w.refresh("other", online.refreshed()).fails(400, "invalid_grant", "")
+	refused(t, elsewhere.silently("other", "openid"), "login_required", "")
+	b.visit("", "/password") // this browser stays
+	if n := w.count(event.UpdateCredential, ""); n != 2 {
+		t.Errorf("%d changes are told of", n)
+	}
+
+	// Nobody tries passwords at a browser that was left open.
+	for range 20 {
+		set("wrong", "a new password", "a new password")
+	}
+	set("a third password", "a fourth password", "a fourth password").shows("Too many passwords")
+	w.advance(20 * time.Minute)
+	set("a third password", "a fourth password", "a fourth password").shows("Your password is changed.")
+}
+
+// What was consented to is shown and taken back, with background access or
+// without (O65).
+func TestAccountApplications(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"reports", "other"} {
+		w.editClient(name, func(c *client.Client) { c.ConsentRequired = true })
+	}
+	b := w.browser()
+	allow := func(clientID, scope string) *reply {
+		page, _ := b.open("GET", authURL(clientID, scope), nil)
+		if strings.Contains(page.body, `id="login"`) {
+			page = b.press(page, "login", "username", "alice", "password", "alice-pw")
+		}
+		_, left := b.submit(page, "consent", url.Values{"accept": {"yes"}})
+		return w.exchange(clientID, left.Query().Get("code")).ok()
+	}
+	offline := allow("reports", "openid offline_access")
+	w.advance(time.Minute)
+	allow("other", "openid")
+	page := b.visit("", "/applications").shows("reports", "other", "May act while you are away", "Only while you are there", "User profile")
+	links := removeLink.FindAllStringSubmatch(page.body, -1)
+	if len(links) != 2 {
+		t.Fatalf("%d links in\n%s", len(links), page.body)
+	}
+	remove := func(link string) *reply {
+		return b.press(b.visit("", strings.TrimPrefix(unescape(link), "/realms/demo/account")), "remove")
+	}
+	remove(links[0][1]).shows("Removed.", "reports").hides(">other<") // ordered by name
+	w.refresh("reports", offline.refreshed()).ok()
+	if page, left := b.open("GET", authURL("other", "openid"), nil); left != nil || !strings.Contains(page.body, `id="consent"`) {
+		t.Error("the next login asks no consent")
+	}
+	remove(links[1][1]).shows("No application has asked you")
+	w.dead("reports", offline, "revoked")
+}
+
+// A person changes names and address, but not what the configuration declares.
+func TestAccountProfile(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	page := b.visit("alice", "/profile").shows("Liddell", "set by the configuration")
+	b.press(page, "profile", "first_name", "Mallory", "last_name", "M", "email", "m@example.com") // forged
+	if r := w.userinfo(b.grant("", "reports", "openid profile email").access()); r.json["name"] != "Alice Liddell" || r.json["email"] != "alice@example.com" {
+		t.Errorf("a declared name changed: %v", r.json)
+	}
+
+	b = w.browser()
+	page = b.visit("carol", "/profile")
+	for email, want := range map[string]string{"alice@example.com": "Another account has", "no address": "no email address", "Carol <c@example.com>": "no email address"} {
+		b.press(page, "profile", "email", email).shows(want)
+	}
+	b.press(page, "profile", "first_name", "Ca\x01rol").shows("cannot be shown")
+	b.press(page, "profile", "first_name", `<b>Carol`, "last_name", "C", "email", "Carol@Example.com").shows("Saved.", "&lt;b&gt;Carol", "carol@example.com").hides("<b>")
+	if r := w.userinfo(b.grant("", "reports", "openid profile email").access()); r.json["given_name"] != "<b>Carol" || r.json["email"] != "carol@example.com" || r.json["email_verified"] != false {
+		t.Errorf("userinfo %v", r.json)
+	}
+	if n := w.count(event.UpdateProfile, ""); n != 1 {
+		t.Errorf("%d changes are told of", n)
+	}
+}
+
+// A person reads his own events, a page at a time; uses in a row are one.
+func TestAccountActivity(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	w.browser().grant("carol", "other", "openid offline_access")
+	first := b.grant("alice", "reports", "openid offline_access")
+	for range 5 {
+		w.advance(time.Minute)
+		w.refresh("reports", first.refreshed()).ok()
+	}
+	page := b.visit("", "/activity").shows("Background access began", "reports", "5 times since 1 March 2026, 12:01 UTC", "Logged in").hides("carol", "other", "Older")
+	if n := strings.Count(page.body, "<li"); n > 20 {
+		t.Errorf("%d entries", n)
+	}
+	for range 60 {
+		w.advance(time.Second)
+		b.grant("", "reports", "openid")
+	}
+	page = b.visit("", "/activity").shows("Older").hides("Newest", "Background access began")
+	older := olderLink.FindStringSubmatch(page.body)
+	b.visit("", strings.TrimPrefix(unescape(older[1]), "/realms/demo/account")).shows("Newest", "Background access began")
+}
+
+var (
+	removeLink = regexp.MustCompile(`href="([^"]*/account/remove\?[^"]*)"`)
+	olderLink  = regexp.MustCompile(`href="([^"]*/account/activity\?after=[^"]*)"`)
+)

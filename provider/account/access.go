@@ -229,7 +229,7 @@ func (h *Handler) askRemove(v *visit) error {
 	}
 	h.ask(v, &r.holder)
 	view := Remove{
-		Form: h.form(v, "/remove"), Back: v.at(""), Application: clientName(r.client),
+		Form: h.form(v, "/remove"), Back: v.at(v.origin()), Application: clientName(r.client),
 		Grants: len(r.live), Whole: r.whole, Within: span(r.st.Policy().AccessLifespan),
 	}
 	ending := r.live
@@ -240,14 +240,17 @@ func (h *Handler) askRemove(v *visit) error {
 	} else {
 		view.Form.Fields = []Field{{"application", r.client.ID}}
 	}
+	if from := v.params.Get("from"); from == fromApplications {
+		view.Form.Fields = append(view.Form.Fields, Field{"from", from})
+	}
 	view.Jobs = r.jobs(v.now, ending...)
-	h.Pages.remove(v, view)
+	h.Pages.remove(v, v.origin(), view)
 	return nil
 }
 
 // remove ends it. What has ended meanwhile is fine.
 func (h *Handler) remove(v *visit) error {
-	err := h.change(v, func(tx storage.Tx) ([]event.Event, bool, error) {
+	err := h.change(v, func(tx storage.Tx, _ bool) ([]event.Event, bool, error) {
 		r, err := h.removal(tx, v)
 		if err != nil {
 			return nil, false, err
@@ -258,14 +261,15 @@ func (h *Handler) remove(v *visit) error {
 		events, err := standing.EndOffline(tx, h.Realm, r.grant.ID, v.now)
 		return events, false, err
 	})
-	if errors.Is(err, errGone) {
-		v.done("", "gone")
-		return nil
+	switch {
+	case errors.Is(err, errGone):
+		v.done(v.origin(), "gone")
+	case err != nil:
+		return err
+	default:
+		v.done(v.origin(), "removed")
 	}
-	if err == nil {
-		v.done("", "removed")
-	}
-	return err
+	return nil
 }
 
 // errGone: there is nothing of this person's under that id (any more).

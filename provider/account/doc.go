@@ -3,6 +3,12 @@
 //
 //	GET       /account               background access: applications and their grants
 //	GET, POST /account/remove        what a removal ends; ends it
+//	GET       /account/sessions      logins
+//	GET, POST /account/sign-out      what a sign-out ends; ends it
+//	GET       /account/applications  what was consented to
+//	GET, POST /account/password      a new password
+//	GET, POST /account/profile       names and e-mail address
+//	GET       /account/activity      the person's own events
 //
 // It owns these pages: their templates, a typed view for each, and in words.go
 // all that is said to people besides. Who is not logged in goes to the realm's

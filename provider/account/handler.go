@@ -28,6 +28,7 @@ type Handler struct {
 	Store   *storage.Store
 	Realm   string
 	Browser session.Browser
+	Hasher  *user.Hasher
 	Pages   *Pages
 	Errors  *web.Pages
 	Now     func() time.Time
@@ -46,9 +47,15 @@ type action func(*visit) error
 func (h *Handler) Mount(mux *http.ServeMux, base string) {
 	type route struct{ get, post action }
 	for path, r := range map[string]route{
-		"":        {get: h.access},
-		"/{$}":    {get: h.access},
-		"/remove": {get: h.askRemove, post: h.remove},
+		"":              {get: h.access},
+		"/{$}":          {get: h.access},
+		"/remove":       {get: h.askRemove, post: h.remove},
+		"/sessions":     {get: h.sessions},
+		"/sign-out":     {get: h.askSignOut, post: h.signOut},
+		"/applications": {get: h.applications},
+		"/password":     {get: h.askPassword, post: h.setPassword},
+		"/profile":      {get: h.askProfile, post: h.setProfile},
+		"/activity":     {get: h.activity},
 	} {
 		mux.HandleFunc(base+"/account"+path, func(w http.ResponseWriter, req *http.Request) { h.serve(w, req, r.get, r.post) })
 	}
@@ -184,18 +191,21 @@ func (v *visit) done(page, notice string) {
 	endpoint.SeeOther(v.w, v.at(page, "done", notice))
 }
 
+// leave goes to the realm's logout, which says that nobody is logged in.
+func (v *visit) leave() { endpoint.SeeOther(v.w, v.settings.Path()+"/protocol/openid-connect/logout") }
+
 // change repeats a step in as many transactions as it takes, with the events of
-// what it did.
-func (h *Handler) change(v *visit, step func(tx storage.Tx) (events []event.Event, more bool, err error)) error {
+// what it did; again tells the further ones from the first.
+func (h *Handler) change(v *visit, step func(tx storage.Tx, again bool) (events []event.Event, more bool, err error)) error {
 	ip := endpoint.ClientIP(v.r)
-	for more := true; more; {
+	for again, more := false, true; more; again = true {
 		err := h.Audit.Update(v.r.Context(), func(tx storage.Tx, tell audit.Tell) error {
-			events, again, err := step(tx)
+			events, rest, err := step(tx, again)
 			for i := range events {
 				events[i].IP = ip
 			}
 			tell(events...)
-			more = again
+			more = rest
 			return err
 		})
 		if err != nil {

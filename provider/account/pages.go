@@ -91,6 +91,119 @@ type Remove struct {
 	Within      string // when what was handed out already has run out
 }
 
-func (p *Pages) remove(v *visit, view Remove) {
-	p.render(v, "", "remove", "Remove background access", view)
+func (p *Pages) remove(v *visit, current string, view Remove) {
+	p.render(v, current, "remove", "Remove background access", view)
+}
+
+// Login is a place where the person is logged in.
+type Login struct {
+	Here             bool // this very browser
+	Browser, Address string
+	Started          Moment
+	LastAccess       Moment
+	Applications     []string
+	SignOut          string // address
+}
+
+// Sessions is the view of the logins.
+type Sessions struct {
+	Notice     string
+	Logins     []Login
+	More       bool   // there are more than these
+	Everywhere string // address
+}
+
+func (p *Pages) sessions(v *visit, view Sessions) {
+	p.render(v, "/sessions", "sessions", "Sessions", view)
+}
+
+// SignOut is the view of what is asked before a sign-out.
+type SignOut struct {
+	Form
+	Back  string
+	Login *Login // nil: everywhere
+	// Grants that the tick ends too, and the applications that have them.
+	Grants       int
+	Applications []string
+}
+
+func (p *Pages) signOut(v *visit, view SignOut) {
+	p.render(v, "/sessions", "signout", "Sign out", view)
+}
+
+// Consent is what one application was allowed.
+type Consent struct {
+	Name, Description, URL string
+	Scopes                 []string // in words
+	Background             bool
+	Given                  Moment
+	Changed                *Moment // nil: not since
+	Remove                 string  // address
+}
+
+// Applications is the view of what was consented to.
+type Applications struct {
+	Notice   string
+	Consents []Consent
+}
+
+func (p *Pages) applications(v *visit, view Applications) {
+	p.render(v, "/applications", "applications", "Applications", view)
+}
+
+// Password is the view of the form for a new password.
+type Password struct {
+	Form
+	Notice, Problem string
+	Username        string // for the browser's keeper of passwords
+	Shortest        int    // in characters
+	Longest         int    // in bytes
+}
+
+func (p *Pages) password(v *visit, view Password) {
+	p.render(v, "/password", "password", "Password", view)
+}
+
+// Profile is the view of a person's names and address.
+type Profile struct {
+	Form
+	Notice, Problem string
+	Username        string
+	Inputs          []ProfileField
+	Longest         int  // in bytes
+	Editable, Fixed bool // some fields are
+}
+
+// ProfileField is one of them.
+type ProfileField struct {
+	Name, Label, Type, Autocomplete, Value string
+	Fixed                                  bool // by the configuration
+}
+
+func (p *Pages) profile(v *visit, view Profile) {
+	p.render(v, "/profile", "profile", "Personal info", view)
+}
+
+// Entry is an event, or some that are alike.
+type Entry struct {
+	At          Moment
+	Text        string
+	Reason      string // "" for none
+	Application string // "" for none
+	Address     string
+	Refused     bool
+	Times       int
+	Since       Moment // the first of them
+}
+
+// Activity is the view of a person's events.
+type Activity struct {
+	Entries []Entry
+	First   bool   // it is the newest page
+	Newest  string // address
+	Older   string // address, "" for the last page
+}
+
+func (p *Pages) activity(v *visit, view Activity) {
+	p.render(v, "/activity", "activity", "Activity", view)
 }

@@ -37,6 +37,8 @@ func TestPages(t *testing.T) {
 		Jobs: []Job{{"nightly-backup", moment(t0.Add(-2*time.Hour), t0)}, {evil, moment(t0, t0)}}, Remove: "/realms/demo/account/remove?grant=a&b",
 	}
 	fresh := Grant{Granted: moment(t0, t0), Browser: evil, Address: "2001:db8::1", Unused: "30 days", Remove: "/realms/demo/account/remove?grant=b"}
+	here := Login{Here: true, Browser: "Firefox on Linux", Address: "192.0.2.7", Started: used.LastUsed, LastAccess: moment(t0, t0), Applications: []string{"Account console", evil}, SignOut: "/realms/demo/account/sign-out?session=1"}
+	there := Login{Browser: evil, Address: evil, Started: used.Granted, LastAccess: used.LastUsed, SignOut: "/realms/demo/account/sign-out?session=2"}
 	for name, show := range map[string]func(*visit){
 		"access_none": func(v *visit) { p.access(v, Access{Notice: notices["removed"]}) },
 		"access": func(v *visit) {
@@ -46,13 +48,48 @@ func TestPages(t *testing.T) {
 			}})
 		},
 		"remove_grant": func(v *visit) {
-			p.remove(v, Remove{Form: form, Back: "/realms/demo/account", Application: evil, Grant: &used, Grants: 2, Jobs: used.Jobs, Within: "5 minutes"})
+			p.remove(v, "", Remove{Form: form, Back: "/realms/demo/account", Application: evil, Grant: &used, Grants: 2, Jobs: used.Jobs, Within: "5 minutes"})
 		},
 		"remove_application": func(v *visit) {
-			p.remove(v, Remove{Form: form, Back: "/realms/demo/account", Application: "Portal", Grants: 3, Whole: true, Within: "5 minutes"})
+			p.remove(v, "", Remove{Form: form, Back: "/realms/demo/account", Application: "Portal", Grants: 3, Whole: true, Within: "5 minutes"})
 		},
 		"remove_consent": func(v *visit) {
-			p.remove(v, Remove{Form: form, Back: "/realms/demo/account", Application: "Portal", Whole: true})
+			p.remove(v, "/applications", Remove{Form: form, Back: "/realms/demo/account/applications", Application: "Portal", Whole: true})
+		},
+		"sessions": func(v *visit) {
+			p.sessions(v, Sessions{Notice: notices["signed-out"], Logins: []Login{here, there}, More: true, Everywhere: "/realms/demo/account/sign-out"})
+		},
+		"signout": func(v *visit) {
+			p.signOut(v, SignOut{Form: form, Back: "/realms/demo/account/sessions", Login: &there, Grants: 2, Applications: []string{"Portal", evil}})
+		},
+		"signout_here": func(v *visit) { p.signOut(v, SignOut{Form: form, Back: "/realms/demo/account/sessions", Login: &here}) },
+		"signout_everywhere": func(v *visit) {
+			p.signOut(v, SignOut{Form: form, Back: "/realms/demo/account/sessions", Grants: 1, Applications: []string{"Portal"}})
+		},
+		"applications_none": func(v *visit) { p.applications(v, Applications{}) },
+		"applications": func(v *visit) {
+			p.applications(v, Applications{Consents: []Consent{
+				{Name: evil, Description: evil, URL: "https://portal.test/", Scopes: []string{"Who you are", evil}, Background: true, Given: used.Granted, Changed: &used.LastUsed, Remove: "/realms/demo/account/remove?application=1"},
+				{Name: "Reports", Given: used.Granted, Remove: "/realms/demo/account/remove?application=2"},
+			}})
+		},
+		"password": func(v *visit) { p.password(v, Password{Form: form, Username: evil, Shortest: 8, Longest: 4096}) },
+		"password_failed": func(v *visit) {
+			p.password(v, Password{Form: form, Problem: problemCurrent, Username: "alice", Shortest: 8, Longest: 4096})
+		},
+		"profile": func(v *visit) {
+			p.profile(v, Profile{Form: form, Notice: notices["profile"], Username: "alice", Longest: 255, Editable: true, Fixed: true, Inputs: []ProfileField{
+				{Name: "first_name", Label: "First name", Type: "text", Autocomplete: "given-name", Value: evil},
+				{Name: "email", Label: "Email address", Type: "email", Autocomplete: "email", Value: "alice@example.com", Fixed: true},
+			}})
+		},
+		"activity_none": func(v *visit) { p.activity(v, Activity{Newest: "/realms/demo/account/activity"}) },
+		"activity": func(v *visit) {
+			p.activity(v, Activity{First: true, Older: "/realms/demo/account/activity?after=a", Entries: []Entry{
+				{At: moment(t0, t0), Text: "Access used", Application: evil, Address: "192.0.2.7", Times: 12, Since: used.Granted},
+				{At: used.LastUsed, Text: "Changing the password was refused", Reason: evil, Address: evil, Refused: true, Times: 1},
+				{At: used.Granted, Text: "Logged in", Application: "Portal", Times: 1},
+			}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/oidc"
+	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/user"
 )
 
@@ -18,12 +20,95 @@ const consoleName = "Account"
 // menu in the order in which it is shown.
 var menu = []struct{ page, name string }{
 	{"", "Background access"},
+	{"/sessions", "Sessions"},
+	{"/applications", "Applications"},
+	{"/password", "Password"},
+	{"/profile", "Personal info"},
+	{"/activity", "Activity"},
 }
 
 // notices by what was done.
 var notices = map[string]string{
-	"removed": "Removed. It has no background access any more.",
-	"gone":    "That access had ended already.",
+	"removed":             "Removed. It cannot act for you any more.",
+	"gone":                "That access had ended already.",
+	"signed-out":          "Signed out there.",
+	"password":            "Your password is changed. Nothing was signed out.",
+	"password-everywhere": "Your password is changed. All other browsers are signed out, and all background access has ended.",
+	"profile":             "Saved.",
+}
+
+// Problems of the forms.
+const (
+	problemCurrent = "The current password is wrong."
+	problemGuesses = "Too many passwords were wrong. Please try again in some minutes."
+	problemShort   = "The new password needs at least 8 characters."
+	problemLong    = "The new password is too long."
+	problemDiffers = "The two new passwords differ."
+	problemSame    = "The new password is the current one."
+	problemValue   = "A value is too long, or has a character that cannot be shown."
+	problemAddress = "This is no email address."
+	problemTaken   = "Another account has this email address."
+)
+
+// eventName says what happened.
+func eventName(e event.Event) string {
+	if name := eventNames[e.Type]; name != "" {
+		return name
+	}
+	return strings.ToLower(strings.ReplaceAll(string(e.Type), "_", " "))
+}
+
+var eventNames = map[event.Type]string{
+	event.Login:                 "Logged in",
+	event.LoginError:            "A login was refused",
+	event.CodeToToken:           "Application got access",
+	event.CodeToTokenError:      "Application was refused access",
+	event.DeviceAuth:            "A device asked to be connected",
+	event.DeviceVerify:          "A device's code was entered",
+	event.DeviceVerifyError:     "A wrong device code was entered",
+	event.DeviceToToken:         "Device connected",
+	event.ClientLogin:           "Application logged in by itself",
+	event.TokenExchange:         "Application passed your access on",
+	event.TokenExchangeError:    "Application was refused to pass your access on",
+	event.RefreshToken:          "Access used",
+	event.RefreshTokenError:     "Access was refused",
+	event.RefreshTokenReplay:    "An old key was used again, so the access was ended",
+	event.RefreshTokenForward:   "Access used after a restored backup",
+	event.OfflineSessionStart:   "Background access began",
+	event.OfflineSessionEnd:     "Background access ended",
+	event.RevokeGrant:           "Access taken back",
+	event.RevokeGrantError:      "Taking back access was refused",
+	event.GrantConsent:          "You allowed an application",
+	event.UpdateConsent:         "You allowed an application more",
+	event.ConsentDenied:         "You did not allow an application",
+	event.Logout:                "Logged out",
+	event.LogoutError:           "A logout was refused",
+	event.UpdateCredential:      "Password changed",
+	event.UpdateCredentialError: "Changing the password was refused",
+	event.UpdateProfile:         "Personal info changed",
+	event.UserChanged:           "An administrator changed your account",
+}
+
+// reasonName says why, "" where there is nothing to say.
+func reasonName(e event.Event) string {
+	if name, known := reasonNames[e.Reason]; known {
+		return name
+	}
+	return strings.ReplaceAll(e.Reason, "_", " ")
+}
+
+var reasonNames = map[string]string{
+	"":                         "",
+	session.Revoked:            "taken back",
+	session.ReuseDetected:      "an old key was used again",
+	session.IdleExpired:        "unused for too long",
+	session.MaxExpired:         "its time was over",
+	session.LoggedOut:          "the application ended it",
+	session.IssuedBefore:       "ended by an administrator",
+	session.UserDisabled:       "your account was disabled",
+	session.RoleMissing:        "a role is missing",
+	"another_login":            "somebody else logged in here",
+	"invalid_user_credentials": "the password was wrong",
 }
 
 const (

@@ -18,39 +18,41 @@ type Type string
 
 // Types of events.
 const (
-	Login                Type = "LOGIN"
-	LoginError           Type = "LOGIN_ERROR"
-	CodeToToken          Type = "CODE_TO_TOKEN"
-	CodeToTokenError     Type = "CODE_TO_TOKEN_ERROR"
-	DeviceAuth           Type = "OAUTH2_DEVICE_AUTH" // a device began to wait
-	DeviceAuthError      Type = "OAUTH2_DEVICE_AUTH_ERROR"
-	DeviceVerify         Type = "OAUTH2_DEVICE_VERIFY_USER_CODE"
-	DeviceVerifyError    Type = "OAUTH2_DEVICE_VERIFY_USER_CODE_ERROR"
-	DeviceToToken        Type = "OAUTH2_DEVICE_CODE_TO_TOKEN"
-	DeviceToTokenError   Type = "OAUTH2_DEVICE_CODE_TO_TOKEN_ERROR"
-	ClientLogin          Type = "CLIENT_LOGIN"
-	ClientLoginError     Type = "CLIENT_LOGIN_ERROR"
-	TokenExchange        Type = "TOKEN_EXCHANGE"
-	TokenExchangeError   Type = "TOKEN_EXCHANGE_ERROR"
-	RefreshToken         Type = "REFRESH_TOKEN"
-	RefreshTokenError    Type = "REFRESH_TOKEN_ERROR"
-	RefreshTokenReplay   Type = "REFRESH_TOKEN_REPLAY"  // single use broken; the session was revoked
-	RefreshTokenForward  Type = "REFRESH_TOKEN_FORWARD" // a generation ahead of the record: rolled forward
-	OfflineSessionStart  Type = "OFFLINE_SESSION_START" // an offline token was issued
-	OfflineSessionEnd    Type = "OFFLINE_SESSION_END"   // revoked, logged out, evicted or expired; see Reason
-	RevokeGrant          Type = "REVOKE_GRANT"          // a token was revoked, or a consent withdrawn
-	RevokeGrantError     Type = "REVOKE_GRANT_ERROR"
-	GrantConsent         Type = "GRANT_CONSENT"  // a consent was given
-	UpdateConsent        Type = "UPDATE_CONSENT" // more was consented to
-	ConsentDenied        Type = "CONSENT_DENIED" // a consent was refused
-	Logout               Type = "LOGOUT"         // a user session ended
-	LogoutError          Type = "LOGOUT_ERROR"
-	IntrospectTokenError Type = "INTROSPECT_TOKEN_ERROR" // an inactive token was introspected
-	UpdateCredential     Type = "UPDATE_CREDENTIAL"      // a password was changed
-	UserChanged          Type = "USER_CHANGED"           // disabled, deleted, roles or not-before changed
-	ClientChanged        Type = "CLIENT_CHANGED"         // disabled, enabled, deleted, scopes or not-before changed
-	KeysRotated          Type = "KEYS_ROTATED"           // the realm has new signing keys; see Details
-	RealmChanged         Type = "REALM_CHANGED"          // not-before or default roles changed
+	Login                 Type = "LOGIN"
+	LoginError            Type = "LOGIN_ERROR"
+	CodeToToken           Type = "CODE_TO_TOKEN"
+	CodeToTokenError      Type = "CODE_TO_TOKEN_ERROR"
+	DeviceAuth            Type = "OAUTH2_DEVICE_AUTH" // a device began to wait
+	DeviceAuthError       Type = "OAUTH2_DEVICE_AUTH_ERROR"
+	DeviceVerify          Type = "OAUTH2_DEVICE_VERIFY_USER_CODE"
+	DeviceVerifyError     Type = "OAUTH2_DEVICE_VERIFY_USER_CODE_ERROR"
+	DeviceToToken         Type = "OAUTH2_DEVICE_CODE_TO_TOKEN"
+	DeviceToTokenError    Type = "OAUTH2_DEVICE_CODE_TO_TOKEN_ERROR"
+	ClientLogin           Type = "CLIENT_LOGIN"
+	ClientLoginError      Type = "CLIENT_LOGIN_ERROR"
+	TokenExchange         Type = "TOKEN_EXCHANGE"
+	TokenExchangeError    Type = "TOKEN_EXCHANGE_ERROR"
+	RefreshToken          Type = "REFRESH_TOKEN"
+	RefreshTokenError     Type = "REFRESH_TOKEN_ERROR"
+	RefreshTokenReplay    Type = "REFRESH_TOKEN_REPLAY"  // single use broken; the session was revoked
+	RefreshTokenForward   Type = "REFRESH_TOKEN_FORWARD" // a generation ahead of the record: rolled forward
+	OfflineSessionStart   Type = "OFFLINE_SESSION_START" // an offline token was issued
+	OfflineSessionEnd     Type = "OFFLINE_SESSION_END"   // revoked, logged out, evicted or expired; see Reason
+	RevokeGrant           Type = "REVOKE_GRANT"          // a token was revoked, or a consent withdrawn
+	RevokeGrantError      Type = "REVOKE_GRANT_ERROR"
+	GrantConsent          Type = "GRANT_CONSENT"  // a consent was given
+	UpdateConsent         Type = "UPDATE_CONSENT" // more was consented to
+	ConsentDenied         Type = "CONSENT_DENIED" // a consent was refused
+	Logout                Type = "LOGOUT"         // a user session ended
+	LogoutError           Type = "LOGOUT_ERROR"
+	IntrospectTokenError  Type = "INTROSPECT_TOKEN_ERROR" // an inactive token was introspected
+	UpdateCredential      Type = "UPDATE_CREDENTIAL"      // a password was changed
+	UpdateCredentialError Type = "UPDATE_CREDENTIAL_ERROR"
+	UpdateProfile         Type = "UPDATE_PROFILE" // a user changed his names or e-mail address
+	UserChanged           Type = "USER_CHANGED"   // disabled, deleted, roles or not-before changed
+	ClientChanged         Type = "CLIENT_CHANGED" // disabled, enabled, deleted, scopes or not-before changed
+	KeysRotated           Type = "KEYS_ROTATED"   // the realm has new signing keys; see Details
+	RealmChanged          Type = "REALM_CHANGED"  // not-before or default roles changed
 
 	// What an administrator did; Details has resource_type and resource_path.
 	AdminCreate Type = "ADMIN_CREATE"
@@ -66,7 +68,8 @@ func Types() []Type {
 		DeviceVerify, DeviceVerifyError, DeviceToToken, DeviceToTokenError, ClientLogin, ClientLoginError,
 		TokenExchange, TokenExchangeError, RefreshToken, RefreshTokenError, RefreshTokenReplay, RefreshTokenForward,
 		OfflineSessionStart, OfflineSessionEnd, RevokeGrant, RevokeGrantError, GrantConsent, UpdateConsent,
-		ConsentDenied, Logout, LogoutError, IntrospectTokenError, UpdateCredential, UserChanged,
+		ConsentDenied, Logout, LogoutError, IntrospectTokenError, UpdateCredential, UpdateCredentialError,
+		UpdateProfile, UserChanged,
 		ClientChanged, KeysRotated, RealmChanged,
 	}
 }

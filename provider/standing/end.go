@@ -56,15 +56,27 @@ func endAll(tx storage.Tx, realmName, userID, clientID string, status session.St
 	return events, nil
 }
 
-// endLogins ends the user sessions of a user, but one (except may be "").
-func endLogins(tx storage.Tx, realmName string, u *user.User, except string, now time.Time) (events []event.Event, more bool, err error) {
+// EndLogins ends the user sessions of a user, but one (except may be ""), and
+// leaves the offline sessions alone.
+func EndLogins(tx storage.Tx, realmName string, u *user.User, except string, now time.Time) (events []event.Event, more bool, err error) {
 	ended, more, err := session.EndUsers(tx, realmName, u.ID, except)
 	for _, us := range ended {
-		events = append(events, event.Event{
-			Time: now, Type: event.Logout, Realm: realmName, Subject: u.ID, Username: u.Username, Session: us.ID,
-		})
+		events = append(events, loggedOut(realmName, u, us.ID, now))
 	}
 	return events, more, err
+}
+
+// EndLogin ends one user session of a user; offline sessions that were born in it
+// live on.
+func EndLogin(tx storage.Tx, realmName string, u *user.User, sid string, now time.Time) ([]event.Event, error) {
+	if _, err := session.EndUser(tx, realmName, sid); err != nil {
+		return nil, err
+	}
+	return []event.Event{loggedOut(realmName, u, sid, now)}, nil
+}
+
+func loggedOut(realmName string, u *user.User, sid string, now time.Time) event.Event {
+	return event.Event{Time: now, Type: event.Logout, Realm: realmName, Subject: u.ID, Username: u.Username, Session: sid}
 }
 
 // EndOffline ends one offline session; nil if there is none that works.
@@ -109,7 +121,7 @@ func Withdraw(tx storage.Tx, realmName string, u *user.User, clientID string, no
 // and his not-before is now, so that offline sessions that exist are refused too
 // (O31).
 func LogOut(tx storage.Tx, realmName string, u *user.User, now time.Time) (events []event.Event, more bool, err error) {
-	if events, more, err = endLogins(tx, realmName, u, "", now); err != nil {
+	if events, more, err = EndLogins(tx, realmName, u, "", now); err != nil {
 		return nil, false, err
 	}
 	changed := *u
@@ -166,7 +178,7 @@ func PasswordChanged(realmName string, u *user.User, now time.Time) event.Event 
 // SignOut ends all logins of a user but one (except may be ""), and all offline
 // sessions.
 func SignOut(tx storage.Tx, realmName string, u *user.User, except string, now time.Time) (events []event.Event, more bool, err error) {
-	if events, more, err = endLogins(tx, realmName, u, except, now); err != nil {
+	if events, more, err = EndLogins(tx, realmName, u, except, now); err != nil {
 		return nil, false, err
 	}
 	offline, err := endAll(tx, realmName, u.ID, "", session.Revoked, now)
@@ -196,7 +208,7 @@ func RevokeClient(tx storage.Tx, realmName string, c *client.Client, now time.Ti
 // DeleteUser deletes a user with his sessions and consents. Call it until there
 // is no more: the user himself goes last, disabled from the first call on.
 func DeleteUser(tx storage.Tx, realmName string, u *user.User, now time.Time) (events []event.Event, more bool, err error) {
-	if events, more, err = endLogins(tx, realmName, u, "", now); err != nil {
+	if events, more, err = EndLogins(tx, realmName, u, "", now); err != nil {
 		return nil, false, err
 	}
 	offline, err := endAll(tx, realmName, u.ID, "", session.UserDeleted, now)

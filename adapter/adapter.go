@@ -145,6 +145,7 @@ type RelyingParty struct {
 	client   *http.Client
 	suffix   string // of cookie names: ports do not separate cookies
 	secure   bool
+	parties  *Parties // of the site, where people choose; nil: this one alone
 
 	sessionCookie string // its name
 	pages         *page.Set
@@ -208,16 +209,21 @@ func New(c Config) (*RelyingParty, error) {
 	sum := sha256.Sum256([]byte(c.Site.String()))
 	rp := &RelyingParty{
 		config: c, headers: newIdentityHeaders(c.IdentityHeaders), client: newClient(c.Provider), suffix: hex.EncodeToString(sum[:4]), secure: c.Site.Scheme == "https",
-		sessions: session.NewStore(session.Config{
-			Store: c.Store, Sealer: c.Sealer, Site: c.Site.String(), Idle: c.SessionIdle, Max: c.SessionMax,
-			Behind: []string{session.OfProvider(c.Provider.Name), session.OfClient(c.Provider.Name, c.Provider.ClientID)},
-			Now:    c.Now, Random: c.Random, Log: c.Log, Shared: c.Shared,
-		}),
 	}
+	behind := rp.behind()
+	rp.sessions = rp.newSessions(func(string) []string { return behind })
 	rp.sessionCookie = rp.cookieName("session")
 	var err error
 	rp.pages, err = newPages(c.Site.Host)
 	return rp, err
+}
+
+func (rp *RelyingParty) newSessions(behind func(provider string) []string) *session.Store {
+	c := rp.config
+	return session.NewStore(session.Config{
+		Store: c.Store, Sealer: c.Sealer, Site: c.Site.String(), Behind: behind, Idle: c.SessionIdle, Max: c.SessionMax,
+		Now: c.Now, Random: c.Random, Log: c.Log, Shared: c.Shared,
+	})
 }
 
 func defaultTo(d *time.Duration, def time.Duration) {
@@ -255,17 +261,7 @@ func (rp *RelyingParty) EndOffline(ctx context.Context, client string) error {
 	return rp.sessions.EndAll(ctx, session.OfOffline(rp.config.Provider.Name, client))
 }
 
-// Sessions pages through the browser sessions of the site, all or those of a
-// subject; see session.Store.List.
-func (rp *RelyingParty) Sessions(ctx context.Context, sub, after string, limit int) (_ []session.Listed, next string, _ error) {
-	return rp.sessions.List(ctx, rp.config.Provider.Name, sub, after, limit)
-}
-
-// EndBrowserSession ends one of Sessions by its id, and returns what it was, nil
-// if it is none any more.
-func (rp *RelyingParty) EndBrowserSession(ctx context.Context, id string) (*session.Record, error) {
-	return rp.sessions.EndID(ctx, id)
-}
+const failing = "failing"
 
 // ProviderState is what is known of the site's provider, without asking it: ok,
 // failing, or unknown before the first request.
@@ -277,7 +273,7 @@ func (rp *RelyingParty) ProviderState() string {
 	defer m.mu.Unlock()
 	switch {
 	case m.err != nil:
-		return "failing"
+		return failing
 	case m.found == nil:
 		return "unknown"
 	}
@@ -288,10 +284,15 @@ func (rp *RelyingParty) ProviderState() string {
 const sweepEvery = time.Minute
 
 // Run keeps the sessions tidy and hears of other nodes, until ctx ends.
-func (rp *RelyingParty) Run(ctx context.Context) {
+func (rp *RelyingParty) Run(ctx context.Context) { rp.run(ctx, true) }
+
+// run is Run; of several parties of a site one looks after the sessions.
+func (rp *RelyingParty) run(ctx context.Context, sessions bool) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { rp.sessions.Watch(ctx) })
+	if sessions {
+		wg.Go(func() { rp.sessions.Watch(ctx) })
+	}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -299,8 +300,10 @@ func (rp *RelyingParty) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := rp.sessions.Sweep(ctx); err != nil && ctx.Err() == nil {
-				rp.config.Log.Error("sweeping sessions", "err", err)
+			if sessions {
+				if err := rp.sessions.Sweep(ctx); err != nil && ctx.Err() == nil {
+					rp.config.Log.Error("sweeping sessions", "err", err)
+				}
 			}
 			rp.bearers.sweep(rp.config.Now())
 			rp.assertions.sweep(rp.config.Now())

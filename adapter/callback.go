@@ -35,7 +35,7 @@ func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	f, known := rp.openFlow(r, query.Get("state"))
-	if err != nil || !known {
+	if err != nil || !known || !rp.began(f) {
 		// Never from another browser: that would log somebody into a stranger's
 		// account.
 		rp.config.Refused("unknown_login")
@@ -194,6 +194,7 @@ func bare(err error) error {
 // words, text for people.
 func (rp *RelyingParty) reject(ctx context.Context, w http.ResponseWriter, r *http.Request, f flow, kind, text string, cause error) {
 	rp.config.Log.WarnContext(ctx, "login failed", "reason", text, "err", cause)
+	rp.parties.forget(w) // another choice may do better
 	rp.config.Events("login_failed", rp.event("error", kind, "reason", text))
 	rp.failure(w, r, http.StatusForbidden, failurePage{Heading: "You are not logged in", Text: text, Code: "login_failed", Again: rp.wayBack(ctx, f)})
 }

@@ -44,6 +44,10 @@ type flow struct {
 	// that brings back scopes of an earlier grant.
 	Consent bool `json:"p,omitempty"`
 	Merged  bool `json:"m,omitempty"`
+	// Provider that the login is at. Choice flows are at none yet: the person is
+	// asked.
+	Provider string `json:"w,omitempty"`
+	Choice   bool   `json:"h,omitempty"`
 }
 
 const (

@@ -155,6 +155,9 @@ func (rp *RelyingParty) answerBrowser(w http.ResponseWriter, r *http.Request, q 
 		if q.wanted() {
 			start.Offline, start.Scopes = true, q.scopes
 		}
+		if rp.parties.ask(w, r, start) {
+			return
+		}
 		rp.begin(w, r, start)
 	case stepUp:
 		rp.stepUp(w, r, q)

@@ -20,7 +20,7 @@ func (rp *RelyingParty) begin(w http.ResponseWriter, r *http.Request, f flow) {
 		return
 	}
 	f.State, f.Nonce, f.Verifier, f.Key = rp.newID(), rp.newID(), rp.newID()+rp.newID(), rp.newID()
-	f.Started = rp.config.Now().UTC()
+	f.Started, f.Provider = rp.config.Now().UTC(), rp.config.Provider.Name
 	for _, s := range profileScopes {
 		if d.supports(s) {
 			f.Scopes = union(f.Scopes, []string{s})

@@ -35,6 +35,7 @@ func (rp *RelyingParty) logout(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		rp.endSession(r.Context(), w, r)
+		rp.parties.forget(w)
 		rp.config.Events("logout", rp.event("sub", record.Identity.Subject))
 		rp.redirect(w, r, rp.endSessionURL(r.Context(), record))
 	}
@@ -90,17 +91,20 @@ func (rp *RelyingParty) backchannel(w http.ResponseWriter, r *http.Request) {
 	if !rp.method(w, r, http.MethodPost) {
 		return
 	}
-	form, ok := rp.form(w, r)
-	if !ok {
-		return
+	if form, ok := rp.form(w, r); ok {
+		rp.endBy(w, r, form.Get("logout_token"))
 	}
+}
+
+// endBy judges a logout token and does what it says.
+func (rp *RelyingParty) endBy(w http.ResponseWriter, r *http.Request, raw string) {
 	d, err := rp.discover(r.Context())
 	if err != nil {
 		rp.unavailable(w, r, err)
 		return
 	}
 	now := rp.config.Now()
-	token, err := d.verifier.VerifyLogout(rp.clientContext(r.Context()), form.Get("logout_token"))
+	token, err := d.verifier.VerifyLogout(rp.clientContext(r.Context()), raw)
 	switch {
 	case err != nil && d.keys.away():
 		rp.unavailable(w, r, err)
@@ -131,7 +135,7 @@ func (rp *RelyingParty) backchannel(w http.ResponseWriter, r *http.Request) {
 }
 
 func (rp *RelyingParty) rememberLogout(ctx context.Context, jti string, expires time.Time) error {
-	sum := sha256.Sum256([]byte(jti))
+	sum := sha256.Sum256([]byte(rp.config.Provider.Issuer + "\x00" + jti)) // unique for its issuer alone
 	id := base64.RawURLEncoding.EncodeToString(sum[:])
 	return rp.config.Store.Update(ctx, func(tx storage.Tx) error {
 		switch _, err := seenLogouts.Get(tx, rp.config.Site.String(), id); {

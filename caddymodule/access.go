@@ -32,7 +32,7 @@ func (a Access) permits(id session.Identity) bool {
 func (a Access) check() error {
 	for option, w := range map[string]*Who{"allow": a.Allow, "deny": a.Deny} {
 		if w != nil && reflect.ValueOf(*w).IsZero() {
-			return fmt.Errorf("option %s: want any, users, roles, groups, emails, email_domains or claims", option)
+			return fmt.Errorf("option %s: want any, providers, users, roles, groups, emails, email_domains or claims", option)
 		}
 	}
 	return nil
@@ -75,7 +75,8 @@ func (s *Site) permits(r *http.Request, id session.Identity) bool {
 // Who is a group of people: everybody who fits one of its values.
 type Who struct {
 	Any          bool                `json:"any,omitempty"`
-	Users        []string            `json:"users,omitempty"` // preferred_username, or sub=…
+	Providers    []string            `json:"providers,omitempty"` // whoever logged in there
+	Users        []string            `json:"users,omitempty"`     // preferred_username, or sub=…
 	Roles        []string            `json:"roles,omitempty"`
 	Groups       []string            `json:"groups,omitempty"`
 	Emails       []string            `json:"emails,omitempty"`
@@ -95,7 +96,7 @@ func (w *Who) allows(id session.Identity) bool {
 // means tells whether the identity is one of them by all that it says.
 func (w *Who) means(id session.Identity) bool {
 	switch {
-	case w.Any, slices.Contains(w.Users, id.Name), slices.Contains(w.Users, "sub="+id.Subject):
+	case w.Any, slices.Contains(w.Providers, id.Provider), slices.Contains(w.Users, id.Name), slices.Contains(w.Users, "sub="+id.Subject):
 		return true
 	case overlap(w.Roles, id.Roles), overlap(w.Groups, id.Groups):
 		return true

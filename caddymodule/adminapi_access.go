@@ -30,6 +30,7 @@ type sessionView struct {
 // asked is what a request for sessions or grants names.
 type asked struct {
 	site   *Site
+	at     *siteProvider // the one that is named, or the site's only one; nil: any
 	sub    string
 	cursor string
 	limit  int
@@ -69,7 +70,7 @@ func readAsked(a *App, r *http.Request, known ...string) (asked, error) {
 	for _, s := range a.sites {
 		if s.URL == name || name == "" && len(a.sites) == 1 {
 			q.site = s
-			return q, nil
+			return q, q.readProvider(query.Get("provider"))
 		}
 		declared = append(declared, s.URL)
 	}
@@ -82,6 +83,26 @@ func readAsked(a *App, r *http.Request, known ...string) (asked, error) {
 	return asked{}, apiError(http.StatusNotFound, fmt.Errorf("site %q has no nightlatch: want one of %s", name, strings.Join(declared, ", ")))
 }
 
+// readProvider finds the provider that is asked about.
+func (q *asked) readProvider(name string) error {
+	if name == "" && len(q.site.providers) == 1 {
+		q.at = q.site.providers[0]
+		return nil
+	}
+	if q.at = q.site.at(name); q.at == nil && name != "" {
+		return apiError(http.StatusNotFound, fmt.Errorf("site %s has no provider %q", q.site.URL, name))
+	}
+	return nil
+}
+
+// one is the provider that a request has to be about.
+func (q *asked) one() (*siteProvider, error) {
+	if q.at == nil {
+		return nil, apiError(http.StatusBadRequest, fmt.Errorf("site %s has several providers: want the parameter provider", q.site.URL))
+	}
+	return q.at, nil
+}
+
 func writeJSON(w http.ResponseWriter, v any) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
@@ -90,11 +111,19 @@ func writeJSON(w http.ResponseWriter, v any) error {
 
 // listSessions is GET /nightlatch/sessions.
 func listSessions(a *App, w http.ResponseWriter, r *http.Request) error {
-	q, err := readAsked(a, r, "site", "sub", "limit", "cursor")
+	q, err := readAsked(a, r, "site", "provider", "sub", "limit", "cursor")
 	if err != nil {
 		return err
 	}
-	found, next, err := q.site.rp.Sessions(r.Context(), q.sub, q.cursor, q.limit)
+	provider := ""
+	if q.sub != "" {
+		p, err := q.one()
+		if err != nil {
+			return err
+		}
+		provider = p.name
+	}
+	found, next, err := q.site.rp.Sessions(r.Context(), provider, q.sub, q.cursor, q.limit)
 	if err != nil {
 		return notNow(a, w, err)
 	}
@@ -114,24 +143,28 @@ func listSessions(a *App, w http.ResponseWriter, r *http.Request) error {
 // endSessions is DELETE /nightlatch/sessions: all of a person's, and the access
 // tokens that were issued before.
 func endSessions(a *App, w http.ResponseWriter, r *http.Request) error {
-	q, err := readAsked(a, r, "site", "sub")
+	q, err := readAsked(a, r, "site", "provider", "sub")
 	if err != nil {
 		return err
 	}
 	if q.sub == "" {
 		return apiError(http.StatusBadRequest, errors.New("want the parameter sub: whose sessions"))
 	}
-	if err := q.site.rp.EndSubject(r.Context(), q.sub); err != nil {
+	p, err := q.one()
+	if err != nil {
+		return err
+	}
+	if err := q.site.rp.Of(p.name).EndSubject(r.Context(), q.sub); err != nil {
 		return notNow(a, w, err)
 	}
-	a.loggedOut(q.site, q.site.provider.name, q.sub)
+	a.loggedOut(q.site, p.name, q.sub)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
 // endSession is DELETE /nightlatch/sessions/{id}.
 func endSession(a *App, w http.ResponseWriter, r *http.Request) error {
-	q, err := readAsked(a, r, "site")
+	q, err := readAsked(a, r, "site", "provider")
 	if err != nil {
 		return err
 	}
@@ -154,12 +187,16 @@ func (a *App) loggedOut(s *Site, provider, sub string) {
 
 // listGrants is GET /nightlatch/grants.
 func listGrants(a *App, w http.ResponseWriter, r *http.Request) error {
-	q, err := readAsked(a, r, "site", "sub", "limit", "cursor")
+	q, err := readAsked(a, r, "site", "provider", "sub", "limit", "cursor")
+	if err != nil {
+		return err
+	}
+	p, err := q.one()
 	if err != nil {
 		return err
 	}
 	var found []vault.Grant
-	next, p := "", q.site.provider
+	next := ""
 	if q.sub != "" {
 		found, err = a.lease.vault.Find(r.Context(), vault.Query{Provider: p.name, Client: p.clientID, Sub: q.sub})
 	} else if found, err = a.lease.vault.List(r.Context(), p.name, p.clientID, q.cursor, q.limit); len(found) == q.limit {
@@ -180,11 +217,14 @@ func listGrants(a *App, w http.ResponseWriter, r *http.Request) error {
 
 // revokeGrant is DELETE /nightlatch/grants/{id}: at the provider and here.
 func revokeGrant(a *App, w http.ResponseWriter, r *http.Request) error {
-	q, err := readAsked(a, r, "site")
+	q, err := readAsked(a, r, "site", "provider")
 	if err != nil {
 		return err
 	}
-	p := q.site.provider
+	p, err := q.one()
+	if err != nil {
+		return err
+	}
 	found, err := a.lease.vault.Find(r.Context(), vault.Query{Provider: p.name, Client: p.clientID, GrantID: r.PathValue("id")})
 	if err == nil && len(found) == 0 {
 		return apiError(http.StatusNotFound, fmt.Errorf("site %s has no such grant", q.site.URL))

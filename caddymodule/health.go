@@ -64,16 +64,17 @@ func (a *App) health(ctx context.Context) health {
 		}
 	}
 	for _, s := range a.sites {
-		p := s.provider
-		if p.realm != nil {
-			continue
-		}
-		state := s.rp.ProviderState()
-		if a.lease.vault.Failing(p.name, p.clientID) {
-			state = "failing"
-		}
-		if before := h.Providers[p.name]; before == "" || before == "unknown" || state != "ok" && state != "unknown" {
-			h.Providers[p.name] = state
+		for _, p := range s.providers {
+			if p.realm != nil {
+				continue
+			}
+			state := s.rp.Of(p.name).ProviderState()
+			if a.lease.vault.Failing(p.name, p.clientID) {
+				state = "failing"
+			}
+			if before := h.Providers[p.name]; before == "" || before == "unknown" || state != "ok" && state != "unknown" {
+				h.Providers[p.name] = state
+			}
 		}
 	}
 	return h

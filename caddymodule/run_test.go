@@ -6,8 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -255,6 +257,80 @@ func TestLimitsOfARealm(t *testing.T) {
 			if idle, most, err := p.Limits(t.Context()); idle != c.idle || most != c.most || err != nil {
 				t.Errorf("%v, %v, %v; want %v, %v", idle, most, err, c.idle, c.most)
 			}
+		}
+	}
+}
+
+// TestSeveralProviders: a site of a realm and of a provider that is away at start
+// lets people choose, by the realm they come in, and the admin endpoint asks which
+// provider is meant where a sub alone could be somebody of either.
+func TestSeveralProviders(t *testing.T) {
+	g := newGateway(t)
+	g.admin = freeAddr(t)
+	err := g.load("user alice {\n\tpassword alice-demo\n}\n}\nprovider dead http://"+freeAddr(t)+"/ {\n\tclient_id x\n}\njob nightly {\n\tsecret y\n\tprovider demo\n\tusers alice\n\tscopes openid\n",
+		"nightlatch http://"+g.site+" {\n\tprovider dead demo\n\tallow provider demo\n\toffline /backup\n}\nrespond \"hello {http.auth.user.name} of {http.auth.user.provider}\"")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
+	show := func(req *http.Request, err error) (*http.Response, string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/html")
+		resp, err := browser.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp, string(body)
+	}
+	state := regexp.MustCompile(`name="state" value="([^"]+)"`)
+	pick := func(name string) (*http.Response, string) {
+		t.Helper()
+		_, page := show(http.NewRequest(http.MethodGet, "http://"+g.site+"/x", nil))
+		m := state.FindStringSubmatch(page)
+		if m == nil || !strings.Contains(page, `value="demo"`) || !strings.Contains(page, `value="dead"`) {
+			t.Fatalf("no choice: %s", page)
+		}
+		req, err := http.NewRequest(http.MethodPost, "http://"+g.site+"/.nightlatch/choose", strings.NewReader(url.Values{"state": {m[1]}, "provider": {name}}.Encode()))
+		if err == nil {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		return show(req, err)
+	}
+	if resp, _ := pick("dead"); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a provider that is away: %d", resp.StatusCode)
+	}
+	resp, page := pick("demo")
+	if resp.Request.URL.Host != g.realm || !strings.Contains(page, `id="login"`) {
+		t.Fatalf("%s shows %s", resp.Request.URL, page)
+	}
+	site, err := url.Parse("http://" + g.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chosen string // the browser remembers
+	for _, c := range jar.Cookies(site) {
+		if strings.Contains(c.Name, "provider") {
+			chosen = c.String()
+		}
+	}
+	if resp, _ := answerOf(t, http.MethodGet, "http://"+g.site+"/", "Cookie", chosen, "Accept", "text/html", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"); !strings.HasPrefix(resp.Header.Get("Location"), "http://"+g.realm) {
+		t.Errorf("chosen before: %d %v", resp.StatusCode, resp.Header)
+	}
+	for path, want := range map[string]int{"sessions": 200, "sessions?sub=x": 400, "grants": 400, "grants?provider=demo": 200, "sessions?sub=x&provider=dead": 200, "grants?provider=nobody": 404} {
+		if resp, body := answerOf(t, http.MethodGet, "http://"+g.admin+"/nightlatch/"+path); resp.StatusCode != want {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
 		}
 	}
 }

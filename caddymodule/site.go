@@ -43,6 +43,10 @@ type Site struct {
 	URL string `json:"site,omitempty"`
 	// A realm or a provider of the app; may be left out where there is only one.
 	Provider string `json:"provider,omitempty"`
+	// Instead of provider, several of them: a page asks people which, and the
+	// browser remembers. Sessions and grants are of the one that was chosen. Names
+	// and roles that rules go by count whichever of them says them.
+	Providers []string `json:"providers,omitempty"`
 	// The site's name at its realm. Default: the site's host. With a foreign
 	// provider that provider's client_id is used.
 	ClientID string `json:"client_id,omitempty"`
@@ -75,12 +79,12 @@ type Site struct {
 
 	app                                     *App
 	url                                     *url.URL
-	provider                                *siteProvider
+	providers                               []*siteProvider
 	match, public, offline, offlineOptional caddyhttp.MatcherSets
 	idle, max, recheck                      time.Duration
 	consent                                 string
 	server                                  *caddyhttp.Server
-	rp                                      *adapter.RelyingParty // from Start on
+	rp                                      *adapter.Parties // from Start on
 }
 
 // CaddyModule names the module.
@@ -111,14 +115,16 @@ func (s *Site) provision(ctx caddy.Context) error {
 	if s.url, err = url.Parse(s.URL); err != nil || (s.url.Scheme != "http" && s.url.Scheme != "https") || s.url.Host == "" || s.url.Path != "" || s.url.RawQuery != "" || s.url.Fragment != "" || s.url.User != nil {
 		return fmt.Errorf("%q: want the site's public address such as https://app.example.com, without a path", s.URL)
 	}
-	if s.provider, err = s.app.siteProvider(s); err != nil {
+	if s.providers, err = s.app.siteProviders(s); err != nil {
 		return err
 	}
 	if err := s.Access.check(); err != nil {
 		return err
 	}
-	if s.provider.realm == nil && s.Allow == nil {
-		return fmt.Errorf("option allow is missing: anybody with an account at provider %s could come in; name who may, or say: allow any", s.provider.name)
+	for _, p := range s.providers {
+		if p.realm == nil && s.Allow == nil {
+			return fmt.Errorf("option allow is missing: anybody with an account at provider %s could come in; name who may, or say: allow any", p.name)
+		}
 	}
 	if err := (spans{
 		"session_idle":    {s.SessionIdle, &s.idle},

@@ -20,14 +20,14 @@ func init() {
 // parseSite reads the directive:
 //
 //	nightlatch [<matcher>] <public url of the site> {
-//		provider <realm or provider>
+//		provider <realm or provider> [<another...>]
 //		client_id <name>
 //		request_scopes <scope...>
 //		public <path or @matcher...>
 //		offline <path or @matcher...> [{
 //			optional
 //		}]
-//		allow|deny any | user <name...> | role <role...> | group <group...> | email <address...> | email_domain <domain...> | claim <name> <value...>
+//		allow|deny any | provider <name...> | user <name...> | role <role...> | group <group...> | email <address...> | email_domain <domain...> | claim <name> <value...>
 //		access <path or @matcher...> {
 //			allow|deny …
 //		}
@@ -74,7 +74,20 @@ type siteBlock struct {
 }
 
 var siteOptions = options[siteBlock]{
-	"provider":        text(func(s *siteBlock) *string { return &s.Provider }),
+	"provider": func(d *caddyfile.Dispenser, s *siteBlock) error {
+		names := d.RemainingArgs()
+		switch {
+		case len(names) == 0:
+			return d.Err("option provider: want the name of a realm or provider, or several")
+		case s.Provider != "" || len(s.Providers) > 0:
+			return d.Err("option provider is given twice: name several on one line")
+		case len(names) == 1:
+			s.Provider = names[0]
+		default:
+			s.Providers = names
+		}
+		return nil
+	},
 	"client_id":       text(func(s *siteBlock) *string { return &s.ClientID }),
 	"request_scopes":  words(1, func(s *siteBlock) *[]string { return &s.RequestScopes }),
 	"bearer_audience": words(1, func(s *siteBlock) *[]string { return &s.BearerAudience }),
@@ -183,7 +196,7 @@ var accessOptions = options[PathAccess]{
 // readWho reads `allow <kind> <value...>` or `deny …`; more lines add up.
 func readWho[T any](field func(*T) **Who) func(*caddyfile.Dispenser, *T) error {
 	return func(d *caddyfile.Dispenser, into *T) error {
-		const want = "any, user, role, group, email, email_domain or claim"
+		const want = "any, provider, user, role, group, email, email_domain or claim"
 		option, who := d.Val(), field(into)
 		if !d.NextArg() {
 			return d.Errf("option %s: want %s", option, want)
@@ -205,7 +218,7 @@ func readWho[T any](field func(*T) **Who) func(*caddyfile.Dispenser, *T) error {
 		}
 		values := d.RemainingArgs()
 		lists := map[string]*[]string{
-			"user": &w.Users, "role": &w.Roles, "group": &w.Groups, "email": &w.Emails, "email_domain": &w.EmailDomains,
+			"provider": &w.Providers, "user": &w.Users, "role": &w.Roles, "group": &w.Groups, "email": &w.Emails, "email_domain": &w.EmailDomains,
 		}
 		switch list := lists[kind]; {
 		case list == nil && kind != "claim":

@@ -130,9 +130,9 @@ func (a *App) wireJobs() error {
 		Logger: a.log, Events: a.emit, Now: faults.now,
 	}
 	for _, s := range a.sites {
-		c.Sites = append(c.Sites, jobs.Site{
-			URL: s.URL, Provider: s.provider.name, Client: s.provider.clientID, Local: s.provider.realm != nil, ConsentURI: s.consent,
-		})
+		for _, p := range s.providers {
+			c.Sites = append(c.Sites, jobs.Site{URL: s.URL, Provider: p.name, Client: p.clientID, Local: p.realm != nil, ConsentURI: s.consent})
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Jobs)) {
 		j := a.Jobs[name]

@@ -29,11 +29,38 @@ type siteProvider struct {
 	foreign  *Foreign      // nil: a realm of this process
 }
 
-// siteProvider finds the provider of a site; "" stands for the only one.
-func (a *App) siteProvider(s *Site) (*siteProvider, error) {
+// siteProviders finds the providers of a site, in the order in which it names them.
+func (a *App) siteProviders(s *Site) ([]*siteProvider, error) {
+	if len(s.Providers) == 0 {
+		p, err := a.siteProvider(s, s.Provider)
+		return []*siteProvider{p}, err
+	}
+	if s.Provider != "" {
+		return nil, errors.New("options provider and providers: want one of them")
+	}
+	var out []*siteProvider
+	for i, name := range s.Providers {
+		if name == "" || slices.Contains(s.Providers[:i], name) {
+			return nil, fmt.Errorf("option provider: %q is named twice, or no name", name)
+		}
+		p, err := a.siteProvider(s, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range out {
+			if strings.TrimSuffix(other.issuer, "/") == strings.TrimSuffix(p.issuer, "/") {
+				return nil, fmt.Errorf("option provider: %s and %s are the same issuer", other.name, name)
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// siteProvider finds a provider of a site; "" stands for the only one.
+func (a *App) siteProvider(s *Site, name string) (*siteProvider, error) {
 	names := slices.Sorted(maps.Keys(a.realms))
 	names = append(names, slices.Sorted(maps.Keys(a.Providers))...)
-	name := s.Provider
 	if name == "" && len(names) == 1 {
 		name = names[0]
 	}
@@ -45,10 +72,10 @@ func (a *App) siteProvider(s *Site) (*siteProvider, error) {
 		return &siteProvider{name: name, issuer: r.issuer(), clientID: id, realm: r}, nil
 	}
 	if f := a.Providers[name]; f != nil {
-		if s.ClientID != "" && s.ClientID != f.ClientID {
+		if s.ClientID != "" && s.ClientID != f.ClientID && len(s.Providers) == 0 {
 			return nil, fmt.Errorf("option client_id: with provider %s its own client_id is used", name)
 		}
-		return &siteProvider{name: name, issuer: strings.TrimSuffix(f.Issuer, "/"), clientID: f.ClientID, foreign: f}, nil
+		return &siteProvider{name: name, issuer: f.Issuer, clientID: f.ClientID, foreign: f}, nil
 	}
 	switch {
 	case len(names) == 0:
@@ -66,14 +93,28 @@ func (a *App) addSite(s *Site) error {
 		if other.URL == s.URL {
 			return errors.New("the site has nightlatch twice: one block per site, with a matcher or public for the open paths")
 		}
-		if other.provider.realm != nil && other.provider.realm == s.provider.realm && other.provider.clientID == s.provider.clientID {
-			return fmt.Errorf("option client_id: %q is the name of site %s already: give this one another", s.provider.clientID, other.URL)
+		for _, p := range s.providers {
+			if o := other.at(p.name); o != nil && o.realm != nil && o.clientID == p.clientID {
+				return fmt.Errorf("option client_id: %q is the name of site %s already: give this one another", p.clientID, other.URL)
+			}
 		}
 	}
-	if r := s.provider.realm; r != nil && a.Realms[r.name].Clients[s.provider.clientID] != nil {
-		return fmt.Errorf("option client_id: %q is a client of realm %s already: give the site another", s.provider.clientID, r.name)
+	for _, p := range s.providers {
+		if p.realm != nil && a.Realms[p.name].Clients[p.clientID] != nil {
+			return fmt.Errorf("option client_id: %q is a client of realm %s already: give the site another", p.clientID, p.name)
+		}
 	}
 	a.sites = append(a.sites, s)
+	return nil
+}
+
+// at is the site's provider of a name, nil without one.
+func (s *Site) at(provider string) *siteProvider {
+	for _, p := range s.providers {
+		if p.name == provider {
+			return p
+		}
+	}
 	return nil
 }
 
@@ -121,45 +162,56 @@ func (a *App) wireSites(ctx context.Context) error {
 }
 
 func (a *App) wireSite(ctx context.Context, s *Site) error {
-	p := s.provider
-	ap := adapter.Provider{Name: p.name, Issuer: p.issuer, ClientID: p.clientID}
-	if p.realm != nil {
-		secret, err := a.secretOf(ctx, p)
+	var configs []adapter.Config
+	for _, p := range s.providers {
+		ap, err := a.providerOf(ctx, s, p)
 		if err != nil {
 			return err
 		}
-		ap.ClientSecret, ap.HTTPClient, ap.Local = secret, p.realm.client, true
-		p.realm.declared.Clients = append(p.realm.declared.Clients, siteClient(s, secret))
-		if err := p.realm.declared.Validate(); err != nil {
-			return err
-		}
-	} else {
-		ap.ClientSecret, ap.AuthParams, ap.Algorithms = p.foreign.ClientSecret, p.foreign.AuthParams, p.foreign.Algorithms
-		ap.HTTPClient = &http.Client{Timeout: 10 * time.Second}
-	}
-	c := adapter.Config{
-		Site: s.url, Provider: ap, RequestScopes: s.RequestScopes, JobScopes: func() []string { return a.jobScopes(s) },
-		Jobs:           func() vault.Jobs { return a.jobsOf(s) },
-		BearerAudience: s.BearerAudience, Assertion: s.Assertion, IdentityHeaders: slices.Collect(maps.Keys(s.HeaderUp)), Public: s.isPublic, Allow: s.permits, Offline: s.isOffline, OriginalURL: originalURL, Forwarded: forwarded,
-		SessionIdle: s.idle, SessionMax: s.max, SessionRecheck: s.recheck,
-		Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
-		Shared: a.engine.shared(),
-		Now:    faults.now, Log: a.log.With("site", s.URL), Events: func(name string, data map[string]any) { a.emit("site_"+name, data) },
-		Refused: func(reason string) { counted.refusals.WithLabelValues(s.URL, reason).Inc() },
+		configs = append(configs, adapter.Config{
+			Site: s.url, Provider: ap, RequestScopes: s.RequestScopes, JobScopes: func() []string { return a.jobScopes(s, p.name) },
+			Jobs:           func() vault.Jobs { return a.jobsOf(s, p.name) },
+			BearerAudience: s.BearerAudience, Assertion: s.Assertion, IdentityHeaders: slices.Collect(maps.Keys(s.HeaderUp)), Public: s.isPublic, Allow: s.permits, Offline: s.isOffline, OriginalURL: originalURL, Forwarded: forwarded,
+			SessionIdle: s.idle, SessionMax: s.max, SessionRecheck: s.recheck,
+			Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
+			Shared: a.engine.shared(),
+			Now:    faults.now, Log: a.log.With("site", s.URL), Events: func(name string, data map[string]any) { a.emit("site_"+name, data) },
+			Refused: func(reason string) { counted.refusals.WithLabelValues(s.URL, reason).Inc() },
+		})
 	}
 	var err error
-	if s.rp, err = adapter.New(c); err != nil {
+	if s.rp, err = adapter.NewParties(configs...); err != nil {
 		return err
 	}
-	a.vaults[p.name+" "+p.clientID] = a.vaultProvider(ap, p, s.rp)
+	for i, p := range s.providers {
+		a.vaults[p.name+" "+p.clientID] = a.vaultProvider(configs[i].Provider, p, s.rp.Of(p.name))
+	}
 	return nil
+}
+
+// providerOf is a provider as the adapter knows it; a site becomes a client of a
+// realm.
+func (a *App) providerOf(ctx context.Context, s *Site, p *siteProvider) (adapter.Provider, error) {
+	ap := adapter.Provider{Name: p.name, Issuer: p.issuer, ClientID: p.clientID}
+	if p.realm == nil {
+		ap.ClientSecret, ap.AuthParams, ap.Algorithms = p.foreign.ClientSecret, p.foreign.AuthParams, p.foreign.Algorithms
+		ap.HTTPClient = &http.Client{Timeout: 10 * time.Second}
+		return ap, nil
+	}
+	secret, err := a.secretOf(ctx, p)
+	if err != nil {
+		return ap, err
+	}
+	ap.ClientSecret, ap.HTTPClient, ap.Local = secret, p.realm.client, true
+	p.realm.declared.Clients = append(p.realm.declared.Clients, siteClient(s, p, secret))
+	return ap, p.realm.declared.Validate()
 }
 
 // siteClient is a site as a client of its realm. It always asks consent for
 // offline_access: no link and no single sign-on makes a grant unseen.
-func siteClient(s *Site, secret string) provider.DeclaredClient {
+func siteClient(s *Site, p *siteProvider, secret string) provider.DeclaredClient {
 	return provider.DeclaredClient{Secret: secret, Client: client.Client{
-		ClientID: s.provider.clientID, Name: s.provider.clientID, BaseURL: s.URL,
+		ClientID: p.clientID, Name: p.clientID, BaseURL: s.URL,
 		RedirectURIs: []string{adapter.CallbackURL(s.url)}, PostLogoutRedirectURIs: []string{adapter.LoggedOutURL(s.url)},
 		StandardFlow: true, RequirePKCE: true, ConsentOffline: true, FullScope: true, SigningAlgorithm: "ES256",
 	}}
@@ -218,28 +270,22 @@ func (a *App) consentURI(site string) string {
 	return ""
 }
 
-// jobScopes are the scopes of all jobs that use the grants of a site.
-func (a *App) jobScopes(s *Site) []string {
+// jobScopes are the scopes of all jobs that use the grants of a site at a provider.
+func (a *App) jobScopes(s *Site, provider string) []string {
 	var out []string
-	for name, j := range a.Jobs {
-		if a.siteOf(name) != s.URL {
-			continue
-		}
-		for _, scope := range j.Scopes {
-			if !slices.Contains(out, scope) {
-				out = append(out, scope)
-			}
-		}
+	for _, scopes := range a.jobsOf(s, provider) {
+		out = append(out, scopes...)
 	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
 }
 
-// jobsOf are the jobs that use the grants of a site, each with its scopes.
-func (a *App) jobsOf(s *Site) vault.Jobs {
+// jobsOf are the jobs that use the grants of a site at a provider, each with its
+// scopes.
+func (a *App) jobsOf(s *Site, provider string) vault.Jobs {
 	out := vault.Jobs{}
 	for name, j := range a.Jobs {
-		if a.siteOf(name) == s.URL {
+		if a.siteOf(name) == s.URL && (j.Provider == "" || j.Provider == provider) {
 			out[name] = j.Scopes
 		}
 	}
@@ -255,7 +301,7 @@ func (a *App) siteOf(job string) string {
 	}
 	var all, offline []string
 	for _, s := range a.sites {
-		if j.Provider != "" && j.Provider != s.provider.name {
+		if j.Provider != "" && s.at(j.Provider) == nil {
 			continue
 		}
 		all = append(all, s.URL)
@@ -277,21 +323,22 @@ func (s *Site) hasOffline() bool { return len(s.offline)+len(s.offlineOptional) 
 // ended drops what this configuration keeps of sessions that are over.
 func (a *App) ended(ctx context.Context, providerName string, o over) {
 	for _, s := range a.sites {
-		if s.provider.name != providerName {
+		rp := s.rp.Of(providerName)
+		if rp == nil {
 			continue
 		}
 		var err error
 		switch {
 		case o.sid != "":
-			err = s.rp.EndSession(ctx, o.sid)
+			err = rp.EndSession(ctx, o.sid)
 		case o.sub != "":
-			err = s.rp.EndSubject(ctx, o.sub)
+			err = rp.EndSubject(ctx, o.sub)
 		case o.offline:
-			err = s.rp.EndOffline(ctx, o.client)
+			err = rp.EndOffline(ctx, o.client)
 		case o.client != "":
-			err = s.rp.EndClient(ctx, o.client)
+			err = rp.EndClient(ctx, o.client)
 		default:
-			err = s.rp.EndAll(ctx)
+			err = rp.EndAll(ctx)
 		}
 		if err != nil {
 			a.log.Error("ending sessions", "site", s.URL, "error", err)

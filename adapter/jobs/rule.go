@@ -90,6 +90,12 @@ func siteOf(j Job, sites []Site) (Site, error) {
 	switch {
 	case len(found) == 1:
 		return found[0], nil
+	case len(found) > 1 && found[0].URL == found[len(found)-1].URL:
+		var providers []string
+		for _, s := range found {
+			providers = append(providers, s.Provider)
+		}
+		return Site{}, fmt.Errorf("option provider is missing: site %s has several: want one of %s", found[0].URL, strings.Join(providers, ", "))
 	case len(found) > 1:
 		return Site{}, fmt.Errorf("option site is missing: want one of %s", strings.Join(all, ", "))
 	case len(all) == 0:

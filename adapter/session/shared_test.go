@@ -129,12 +129,13 @@ func TestNodesHearOfEachOther(t *testing.T) {
 // nodes, and only what is of before.
 func TestEndOfAll(t *testing.T) {
 	e := newEnv(t)
-	e.config.Behind = []string{session.OfProvider("p"), session.OfClient("p", "c")}
+	behind := []string{session.OfProvider("p"), session.OfClient("p", "c")}
+	e.config.Behind = func(string) []string { return behind }
 	b := storagetest.Backend(t)
 	here, there := e.node(t, b), e.node(t, b)
 	e.sessions = here.Store
 	here.run(t)
-	for _, name := range e.config.Behind {
+	for _, name := range behind {
 		cookie := e.create(t, "alice", "", "")
 		soon(t, "it is served from memory", func() bool { return e.warm(t, here, cookie) })
 		e.advance(time.Second)

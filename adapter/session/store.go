@@ -47,9 +47,9 @@ type Config struct {
 	Store  *storage.Store
 	Sealer storage.Sealer
 	Site   string // scope of the records
-	// Behind names what all sessions hang on (see OfProvider): those that the
-	// provider vouched for before its end are over.
-	Behind []string
+	// Behind names what the sessions of a provider hang on (see OfProvider): those
+	// that it vouched for before its end are over. Default: nothing.
+	Behind func(provider string) []string
 	// Idle and Max end a session unused and at the latest.
 	Idle, Max time.Duration
 	Now       func() time.Time
@@ -169,7 +169,7 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 			if r, err = s.table.Get(tx, s.config.Site, id.id()); err != nil {
 				return err
 			}
-			over, err = s.endedIn(tx, r.Checked, s.config.Behind)
+			over, err = s.endedIn(tx, r.Checked, s.behind(r))
 			return err
 		})
 		if errors.Is(err, storage.ErrNotFound) {
@@ -182,9 +182,9 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 			return nil, nil // and it is not remembered, for in memory nobody may know of the end
 		}
 		s.remember(id, r, before)
-	} else if found, heard := s.learned(r.Checked, s.config.Behind); found || heard || !s.config.Shared {
+	} else if found, heard := s.learned(r.Checked, s.behind(r)); found || heard || !s.config.Shared {
 		over = found // what ended before it was read, the store said then
-	} else if over, err = s.Ended(ctx, r.Checked, s.config.Behind...); err != nil {
+	} else if over, err = s.Ended(ctx, r.Checked, s.behind(r)...); err != nil {
 		return nil, err
 	}
 	if over || ended(r, s.config.Idle, s.config.Max, now) {
@@ -203,6 +203,13 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 		return changed, nil // nil: it was ended meanwhile
 	}
 	return r, nil
+}
+
+func (s *Store) behind(r *Record) []string {
+	if s.config.Behind == nil {
+		return nil
+	}
+	return s.config.Behind(r.Identity.Provider)
 }
 
 func ended(r *Record, idle, maximum time.Duration, now time.Time) bool {
@@ -278,7 +285,7 @@ func (s *Store) List(ctx context.Context, provider, sub, after string, limit int
 			if latest := row.Record.Created.Add(s.config.Max); latest.Before(ends) {
 				ends = latest
 			}
-			over, err := s.endedIn(tx, row.Record.Checked, s.config.Behind)
+			over, err := s.endedIn(tx, row.Record.Checked, s.behind(row.Record))
 			if err != nil {
 				return err
 			}

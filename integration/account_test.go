@@ -1,18 +1,21 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"net/http"
-	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
 // fits checks that the page needs no sideways scrolling on the narrowest phone
-// and on a wide screen, and takes a picture of both where NIGHTLATCH_SHOTS says
-// so.
+// and on a wide screen, and that axe finds nothing to complain about in the light
+// and in the dark; it takes pictures where NIGHTLATCH_SHOTS says so.
 func (b *browser) fits(name string) {
 	b.t.Helper()
 	for _, width := range []int64{320, 360, 1440} {
@@ -20,11 +23,44 @@ func (b *browser) fits(name string) {
 		if over := ask(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`)); over > 0 {
 			b.t.Errorf("%s is %d pixels too wide at %d", name, over, width)
 		}
-		if os.Getenv("NIGHTLATCH_SHOTS") != "" && width != 320 {
-			b.Shot(fmt.Sprintf("%s-%d", name, width))
+		if width == 320 {
+			continue
+		}
+		for _, scheme := range []string{"light", "dark"} {
+			b.do(colors(scheme))
+			b.accessible(fmt.Sprintf("%s, %s, %d pixels wide", name, scheme, width))
+			b.Shot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
 		}
 	}
-	b.do(chromedp.EmulateReset())
+	b.do(colors("light"), chromedp.EmulateReset())
+}
+
+// colors is what a person has chosen in the system.
+func colors(scheme string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	})
+}
+
+// accessible has axe look at the page.
+func (b *browser) accessible(name string) {
+	b.t.Helper()
+	script := readFile(b.t, filepath.Join(nodeModules(b.t, "axe"), "node_modules", "axe-core", "axe.min.js"))
+	ask(b, chromedp.Evaluate[int](script+";0"))
+	found := ask(b, chromedp.Evaluate[struct {
+		Passes     int
+		Violations []string
+	}](`axe.run().then(r => ({Passes: r.passes.length, Violations: r.violations.map(v => v.impact + " " + v.id + ": " + v.nodes.map(n => n.target).join(", "))}))`,
+		chromedp.EvalAwaitPromise))
+	if found.Passes < 10 {
+		b.t.Errorf("%s: axe passed %d rules; it says nothing", name, found.Passes)
+	}
+	for _, v := range found.Violations {
+		b.t.Errorf("%s: %s", name, v)
+	}
 }
 
 // TestAccountConsole: a person looks at what may act for her, takes it back, and

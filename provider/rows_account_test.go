@@ -98,9 +98,11 @@ func TestAccountLogin(t *testing.T) {
 
 	// The way back is the browser's own: a link with its id leads nobody in.
 	page, _ := w.browser().open("GET", accountURL, nil)
-	stranger, _ := w.browser().open("GET", page.header.Get("X-Address"), nil)
-	if stranger.status != http.StatusBadRequest {
-		t.Errorf("a link into somebody's login: %d", stranger.status)
+	link := page.header.Get("X-Address")
+	for _, address := range []string{link, strings.Replace(link, "/authenticate?", "/continue?", 1)} {
+		if stranger, _ := other.open("GET", address, nil); stranger.status != http.StatusBadRequest {
+			t.Errorf("a link into somebody's login, %s: %d", address, stranger.status)
+		}
 	}
 
 	w.editUser("carol", func(u *user.User) { u.Enabled = false })
@@ -432,6 +434,7 @@ func TestAccountProfile(t *testing.T) {
 		t.Errorf("a declared name changed: %v", r.json)
 	}
 
+	w.editUser("carol", func(u *user.User) { u.Email, u.EmailVerified = "old@example.com", true })
 	b = w.browser()
 	page = b.visit("carol", "/profile")
 	for email, want := range map[string]string{"alice@example.com": "Another account has", "no address": "no email address", "Carol <c@example.com>": "no email address"} {

@@ -56,6 +56,7 @@ type foreign struct {
 	claims      map[string]any                      // of every ID token, over the user's
 	offlineOnly string                              // prompt that offline tokens need
 	answer      map[string]any                      // members of token answers
+	info        any                                 // of UserInfo; nil: the user's claims
 	noIss       bool
 	down        bool
 	keysDown    bool
@@ -308,5 +309,9 @@ func unsigned(claims map[string]any) string {
 func (p *foreign) userinfo(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.info != nil {
+		p.json(w, http.StatusOK, p.info)
+		return
+	}
 	p.json(w, http.StatusOK, p.user)
 }

@@ -16,6 +16,7 @@ func TestKnownHolesOfPaths(t *testing.T) {
 	g := newGateway(t)
 	err := g.load("user alice {\n\tpassword alice-demo\n}", `nightlatch http://`+g.site+` {
 		public /public/* /open
+		header_up X-User {http.auth.user.name}
 		access /admin /admin/* {
 			allow role admin
 		}

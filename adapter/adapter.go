@@ -150,11 +150,12 @@ type RelyingParty struct {
 	sessionCookie string // its name
 	pages         *page.Set
 
-	metadata   metadata
-	bearers    bearers
-	assertions assertions
-	rechecks   singleflight.Group
-	recheckAt  atomic.Int64 // Unix nanoseconds: the provider was away, ask again then
+	metadata    metadata
+	longReturns budget
+	bearers     bearers
+	assertions  assertions
+	rechecks    singleflight.Group
+	recheckAt   atomic.Int64 // Unix nanoseconds: the provider was away, ask again then
 }
 
 // New checks the config. It does no I/O.

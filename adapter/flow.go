@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
@@ -57,6 +58,30 @@ const (
 	longestPath = 32 << 10
 )
 
+// budget bounds what strangers can put into the store by asking for long addresses:
+// so many in each span of time, by this process. Who comes when it is spent logs in
+// like anybody and ends at the start page.
+type budget struct {
+	mu    sync.Mutex
+	spent int
+	until time.Time
+}
+
+const (
+	longReturnLife = 10 * time.Minute
+	maxLongReturns = 1000
+)
+
+func (b *budget) room(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !now.Before(b.until) {
+		b.spent, b.until = 0, now.Add(longReturnLife)
+	}
+	b.spent++
+	return b.spent <= maxLongReturns
+}
+
 // longReturn keeps a way back that is too long for a cookie.
 type longReturn struct {
 	Return  string    `json:"return"`
@@ -67,12 +92,12 @@ var longReturns = storage.Table[longReturn]{Name: "return_to", Expires: func(l *
 
 // saveFlow seals a flow into its cookie, and drops the oldest of too many.
 func (rp *RelyingParty) saveFlow(w http.ResponseWriter, r *http.Request, f flow) error {
-	if len(f.Return) > longestPath {
+	if len(f.Return) > maxReturn && (len(f.Return) > longestPath || !rp.longReturns.room(f.Started)) {
 		f.Return = "/"
 	}
 	if len(f.Return) > maxReturn {
 		f.ReturnID = rp.newID()
-		kept := longReturn{Return: f.Return, Expires: f.Started.Add(10 * time.Minute)}
+		kept := longReturn{Return: f.Return, Expires: f.Started.Add(longReturnLife)}
 		f.Return = ""
 		err := rp.config.Store.Update(r.Context(), func(tx storage.Tx) error {
 			return longReturns.Put(tx, rp.config.Site.String(), f.ReturnID, &kept)

@@ -47,6 +47,16 @@ type Realm struct {
 	RevokeRefreshToken *bool `json:"revoke_refresh_token,omitempty"`
 	// How often beyond once a refresh token may be used under single use. Default 0.
 	RefreshTokenMaxReuse *int `json:"refresh_token_max_reuse,omitempty"`
+	// Slows those who guess passwords and client secrets. Default on.
+	BruteForceProtected *bool `json:"brute_force_protected,omitempty"`
+	// So many wrong guesses cost nothing. Default 30.
+	FailureFactor int `json:"failure_factor,omitempty"`
+	// The wait after these; it grows by so much with each further one. Default 1m.
+	WaitIncrement Duration `json:"wait_increment,omitempty"`
+	// The longest wait. Default 15m.
+	MaxFailureWait Duration `json:"max_failure_wait,omitempty"`
+	// So long after the last wrong guess all are forgotten. Default 12h.
+	MaxDeltaTime Duration `json:"max_delta_time,omitempty"`
 	// Whether the store keeps events of people and clients. Default on.
 	EventsEnabled *bool `json:"events_enabled,omitempty"`
 	// How long it keeps them. Default 90d.

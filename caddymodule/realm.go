@@ -77,6 +77,7 @@ func (r *Realm) settings(name string) (realm.Settings, error) {
 	s := realm.Settings{
 		Name: name, DisplayName: r.DisplayName, URL: r.URL, Enabled: true,
 		RememberMe: isOn(r.RememberMe), OfflineSessionMaxLimited: r.OfflineSessionMax != "", RevokeRefreshToken: isOn(r.RevokeRefreshToken),
+		BruteForceProtected: r.BruteForceProtected, FailureFactor: r.FailureFactor,
 		OfflineSessionLimit: r.OfflineSessionLimit, EventsEnabled: r.EventsEnabled, EnabledEventTypes: r.EnabledEventTypes,
 		AdminEventsEnabled: r.AdminEventsEnabled, SigningAlgorithm: r.SigningAlgorithm, DefaultRoles: r.DefaultRoles,
 		Declared: switchedOff(map[string]*bool{"remember_me": r.RememberMe, "revoke_refresh_token": r.RevokeRefreshToken}),
@@ -107,6 +108,9 @@ func (r *Realm) settings(name string) (realm.Settings, error) {
 		"client_session_max":           {r.ClientSessionMax, &s.ClientSessionMax},
 		"client_offline_session_idle":  {r.ClientOfflineSessionIdle, &s.ClientOfflineSessionIdle},
 		"client_offline_session_max":   {r.ClientOfflineSessionMax, &s.ClientOfflineSessionMax},
+		"wait_increment":               {r.WaitIncrement, &s.WaitIncrement},
+		"max_failure_wait":             {r.MaxFailureWait, &s.MaxFailureWait},
+		"max_delta_time":               {r.MaxDeltaTime, &s.MaxDeltaTime},
 		"events_expiration":            {r.EventsExpiration, cmp.Or(s.EventsExpiration, &none)},
 	}.parse()
 }

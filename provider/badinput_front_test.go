@@ -235,7 +235,7 @@ func TestBadInput07_PageHeaders(t *testing.T) {
 		"200 page: Connect a device": 2,
 		"200 page: reports goes on by itself in a few seconds. You can close this page.": 1,
 		"200 page: reports gets no access. You can close this page.":                     1,
-		"429 page: Too many codes were wrong; try again in some minutes. | 600":          1,
+		"429 page: Too many attempts were wrong; try again in 10 minutes. | 600":         1,
 		"200 page: One moment": 1,
 		"200 page: Log out?":   1,
 		"200 page: This browser's session has ended. You can close this page.":   1,

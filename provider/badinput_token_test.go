@@ -621,8 +621,8 @@ func TestBadInput27_Device(t *testing.T) {
 		answers(t, thief.wire, []exact{{"a wrong code", "POST " + to + "\n\n" + form(fields, "user_code", "BBBB-BBBB"), "200 page: Connect a device"}})
 	}
 	answers(t, thief.wire, []exact{
-		{"one more", "POST " + to + "\n\n" + form(fields, "user_code", "BBBB-BBBB"), "429 page: Too many codes were wrong; try again in some minutes. | 600"},
-		{"the right one", "POST " + to + "\n\n" + form(fields, "user_code", d.text("user_code")), "429 page: Too many codes were wrong; try again in some minutes. | 600"},
+		{"one more", "POST " + to + "\n\n" + form(fields, "user_code", "BBBB-BBBB"), "429 page: Too many attempts were wrong; try again in 10 minutes. | 600"},
+		{"the right one", "POST " + to + "\n\n" + form(fields, "user_code", d.text("user_code")), "429 page: Too many attempts were wrong; try again in 10 minutes. | 600"},
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/discovery"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/grant"
+	"github.com/nightlatch/nightlatch/provider/guess"
 	"github.com/nightlatch/nightlatch/provider/introspect"
 	"github.com/nightlatch/nightlatch/provider/keys"
 	"github.com/nightlatch/nightlatch/provider/login"
@@ -138,6 +139,7 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	c := p.config
 	auth := client.Authenticator{
 		SecretKey: p.secretKey(), TokenEndpoint: p.settings.Endpoint("token"), Issuer: p.settings.Issuer(), Now: c.Now,
+		Guesses: guess.NewMemory(),
 	}
 	browser := session.Browser{Issuer: p.settings.Issuer(), Key: c.Sealer.Derive("forms of realm " + c.Realm)}
 

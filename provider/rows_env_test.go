@@ -8,6 +8,7 @@ import (
 	"errors"
 	"html"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -48,6 +49,7 @@ type world struct {
 	store    *storage.Store
 	keyset   *seal.Keyset
 	settings realm.Settings
+	address  string // of whoever asks; default: httptest's
 
 	mu     sync.Mutex
 	now    time.Time
@@ -221,8 +223,8 @@ type reply struct {
 
 func (w *world) do(r *http.Request) *reply {
 	w.t.Helper()
-	if r.RemoteAddr == "" {
-		r.RemoteAddr = "192.0.2.7:4711"
+	if w.address != "" {
+		r.RemoteAddr = net.JoinHostPort(w.address, "4711")
 	}
 	rec := httptest.NewRecorder()
 	w.provider.ServeHTTP(rec, r)

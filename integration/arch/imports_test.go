@@ -38,7 +38,8 @@ var mayImport = map[string][]string{
 	"provider/audit":    {"storage", "provider/oidc", "provider/event", "provider/realm"},
 	"provider/keys":     {"storage", "provider/oidc"},
 	"provider/token":    {"provider/oidc", "provider/keys"},
-	"provider/client":   {"storage", "provider/oidc", "provider/realm"},
+	"provider/guess":    {"storage", "provider/oidc", "provider/realm"},
+	"provider/client":   {"storage", "provider/oidc", "provider/realm", "provider/guess"},
 	"provider/user":     {"storage", "provider/oidc", "provider/realm"},
 	"provider/session":  {"storage", "provider/oidc", "provider/realm", "provider/client"},
 	"provider/consent":  {"storage", "provider/oidc", "provider/client"},
@@ -76,7 +77,7 @@ var mayImport = map[string][]string{
 
 var domain = []string{
 	"storage", "provider/oidc", "provider/event", "provider/realm", "provider/audit", "provider/keys", "provider/token", "provider/client",
-	"provider/user", "provider/session", "provider/consent", "provider/standing", "provider/web", "provider/endpoint",
+	"provider/user", "provider/session", "provider/consent", "provider/standing", "provider/web", "provider/endpoint", "provider/guess",
 }
 
 // only names foreign modules that just one part of the program may know.

@@ -146,7 +146,7 @@ func (h *Handler) logIn(v *visit, console *client.Client) error {
 	to = endpoint.WithQuery(to, v.params)
 	id, flow := oidc.NewID(h.Random), session.HashFlow(h.Browser.Flow(v.w, v.r, h.Random))
 	err := h.Store.Update(v.r.Context(), func(tx storage.Tx) error {
-		return session.AuthorizationRequests.Put(tx, h.Realm, id, &session.AuthorizationRequest{
+		return session.Await(tx, h.Realm, id, &session.AuthorizationRequest{
 			Client: console.ID, Page: to, Started: v.now, Expires: v.now.Add(v.settings.LoginTimeout), Browser: flow,
 		})
 	})

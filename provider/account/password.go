@@ -7,7 +7,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
-	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/guess"
 	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/storage"
@@ -86,13 +86,13 @@ func (h *Handler) judgePassword(v *visit) (problem string, err error) {
 	case fresh == current:
 		return problemSame, nil
 	}
-	who := "password/" + v.user.ID
+	try := guess.Own{Realm: h.Realm, What: "password", User: v.user.ID, Life: 10 * time.Minute, Now: v.now}
 	var wait time.Duration
-	err = h.Store.View(v.r.Context(), func(tx storage.Tx) (err error) {
-		wait, err = session.MayGuess(tx, h.Realm, who, v.now)
+	mayTry := func(tx storage.Tx) (err error) {
+		wait, err = try.Wait(tx)
 		return err
-	})
-	if err != nil {
+	}
+	if err = h.Store.View(v.r.Context(), mayTry); err != nil {
 		return "", err
 	}
 	if wait > 0 {
@@ -104,8 +104,11 @@ func (h *Handler) judgePassword(v *visit) (problem string, err error) {
 			return "", err
 		}
 	}
-	if known {
-		return "", nil
+	if known { // asked again: others may have been tried at the same time
+		if err = h.Store.View(v.r.Context(), mayTry); err == nil && wait > 0 {
+			problem = problemGuesses
+		}
+		return problem, err
 	}
 	e := event.Event{
 		Time: v.now, Type: event.UpdateCredentialError, Realm: h.Realm, Subject: v.user.ID, Username: v.user.Username,
@@ -114,6 +117,6 @@ func (h *Handler) judgePassword(v *visit) (problem string, err error) {
 	}
 	return problemCurrent, h.Audit.Update(v.r.Context(), func(tx storage.Tx, tell audit.Tell) error {
 		tell(e)
-		return session.GuessedWrong(tx, h.Realm, who, v.now)
+		return try.Wrong(tx)
 	})
 }

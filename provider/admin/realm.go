@@ -64,6 +64,17 @@ var realmMembers = table[realm.Settings]{
 		return object{"id": r.ID, "name": r.Name, "composite": true, "clientRole": false, "containerId": s.Name}
 	}),
 
+	"bruteForceProtected":          flag(func(s *realm.Settings) *bool { return s.BruteForceProtected }).own(func(s *realm.Settings) { s.BruteForceProtected = new(bool) }),
+	"failureFactor":                count(func(s *realm.Settings) *int { return &s.FailureFactor }),
+	"waitIncrementSeconds":         seconds(func(s *realm.Settings) *time.Duration { return &s.WaitIncrement }),
+	"maxFailureWaitSeconds":        seconds(func(s *realm.Settings) *time.Duration { return &s.MaxFailureWait }),
+	"maxDeltaTimeSeconds":          seconds(func(s *realm.Settings) *time.Duration { return &s.MaxDeltaTime }),
+	"bruteForceStrategy":           inert[realm.Settings]("LINEAR", "MULTIPLE"),
+	"permanentLockout":             fixed[realm.Settings](false), // a stranger could hold it
+	"maxTemporaryLockouts":         inert[realm.Settings](0),
+	"minimumQuickLoginWaitSeconds": inert[realm.Settings](60),
+	"quickLoginCheckMilliSeconds":  inert[realm.Settings](1000),
+
 	"eventsEnabled":             flag(func(s *realm.Settings) *bool { return s.EventsEnabled }).own(func(s *realm.Settings) { s.EventsEnabled = new(bool) }),
 	"eventsExpiration":          seconds(func(s *realm.Settings) *time.Duration { return s.EventsExpiration }).own(func(s *realm.Settings) { s.EventsExpiration = new(time.Duration) }),
 	"enabledEventTypes":         eventTypes,
@@ -92,7 +103,6 @@ var realmMembers = table[realm.Settings]{
 	"verifyEmail":                 fixed[realm.Settings](false),
 	"resetPasswordAllowed":        fixed[realm.Settings](false),
 	"editUsernameAllowed":         fixed[realm.Settings](false),
-	"bruteForceProtected":         fixed[realm.Settings](false),
 	"identityFederationEnabled":   inert[realm.Settings](false),
 	"internationalizationEnabled": inert[realm.Settings](false),
 	"userManagedAccessAllowed":    inert[realm.Settings](false),

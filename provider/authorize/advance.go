@@ -150,7 +150,7 @@ func (h *Handler) keep(w http.ResponseWriter, r *http.Request, f *flow) error {
 	f.request.Browser = session.HashFlow(h.Browser.Flow(w, r, h.Random))
 	f.request.Started, f.request.Expires = now, now.Add(f.settings.LoginTimeout)
 	return h.Store.Update(r.Context(), func(tx storage.Tx) error {
-		return session.AuthorizationRequests.Put(tx, h.Realm, f.id, f.request)
+		return session.Await(tx, h.Realm, f.id, f.request)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/guess"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 )
 
@@ -19,6 +20,8 @@ type Authenticator struct {
 	TokenEndpoint string
 	Issuer        string
 	Now           func() time.Time
+	// Guesses counts wrong secrets; nil: nobody is slowed.
+	Guesses *guess.Memory
 }
 
 // Verify judges credentials against the client they name; c is nil for an

@@ -82,7 +82,7 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) (*answer, er
 		Time: now, Type: event.DeviceAuthError, Realm: h.Realm, Client: cred.ClientID, IP: endpoint.ClientIP(r),
 		Details: map[string]string{"scope": form.Get("scope")},
 	}
-	req, err := h.read(r.Context(), cred, form)
+	req, err := h.read(r.Context(), cred, form, e.IP)
 	if req.client != nil {
 		endpoint.CORS(w, r, client.Readers(req.client, r.Header.Get("Origin")))
 	}
@@ -121,14 +121,14 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) (*answer, er
 
 // read authenticates the client and judges what it asks for. The request has the
 // client as soon as it is proven, also with an error.
-func (h *Handler) read(ctx context.Context, cred client.Credentials, form url.Values) (request, error) {
+func (h *Handler) read(ctx context.Context, cred client.Credentials, form url.Values, address string) (request, error) {
 	var req request
 	err := h.Store.View(ctx, func(tx storage.Tx) error {
 		var err error
 		if req.settings, err = realm.Get(tx, h.Realm); err != nil {
 			return err
 		}
-		if req.client, err = h.Auth.Identify(tx, h.Realm, cred); err != nil {
+		if req.client, err = h.Auth.Identify(tx, req.settings, cred, address); err != nil {
 			return err
 		}
 		if !req.client.DeviceGrant {

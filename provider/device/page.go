@@ -3,14 +3,13 @@ package device
 import (
 	"errors"
 	"net/http"
-	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/guess"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/session"
@@ -75,7 +74,7 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 	var settings realm.Settings
 	var c *client.Client
 	var u *user.User
-	var wait time.Duration
+	var wait time.Duration // somebody guesses
 	ip := endpoint.ClientIP(r)
 	err = h.Audit.Update(r.Context(), func(tx storage.Tx, tell audit.Tell) error {
 		c = nil
@@ -90,8 +89,8 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 		if u != nil {
 			e.Subject, e.Username = u.ID, u.Username
 		}
-		who := guesser(u, ip)
-		if wait, err = session.MayGuess(tx, h.Realm, who, now); err != nil || wait > 0 {
+		try := guess.Own{Realm: h.Realm, What: "code", User: e.Subject, Address: ip, Life: session.DeviceLifespan, Now: now}
+		if wait, err = try.Wait(tx); err != nil || wait > 0 {
 			return err
 		}
 		device, d, err := session.DeviceByUserCode(tx, h.Realm, typed, now)
@@ -101,14 +100,14 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 		if errors.Is(err, storage.ErrNotFound) {
 			e.Reason = "invalid_user_code"
 			tell(e)
-			return session.GuessedWrong(tx, h.Realm, who, now)
+			return try.Wrong(tx)
 		}
 		if err != nil {
 			return err
 		}
 		e.Type, e.Client = event.DeviceVerify, c.ClientID
 		tell(e)
-		return session.AuthorizationRequests.Put(tx, h.Realm, id, &session.AuthorizationRequest{
+		return session.Await(tx, h.Realm, id, &session.AuthorizationRequest{
 			Client: d.Client, Device: device, Scopes: d.Scopes, Resource: d.Resource, Prompt: []string{oidc.PromptConsent},
 			Started: now, Expires: now.Add(settings.LoginTimeout), Browser: flow,
 		})
@@ -123,26 +122,10 @@ func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
 			e.Subject, e.Username = u.ID, u.Username
 		}
 		h.Audit.Tell(r.Context(), e)
-		w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
-		return oidc.Errorf(oidc.CodeSlowDown, "too many codes were wrong; try again in some minutes").WithStatus(http.StatusTooManyRequests)
+		return guess.Slow(wait)
 	case c == nil:
 		return h.show(w, r, typed, "This code is wrong or has expired.")
 	}
 	endpoint.SeeOther(w, settings.Action("continue", id))
 	return nil
-}
-
-// guesser is who wrong codes are counted for: the user who is logged in, in all
-// sessions, so that neighbours behind one address do not lock each other out;
-// else the address. Of IPv6 one customer has a whole /64.
-func guesser(u *user.User, ip string) string {
-	if u != nil {
-		return "user/" + u.ID
-	}
-	if addr, err := netip.ParseAddr(ip); err == nil && addr.Is6() && !addr.Is4In6() {
-		if prefix, err := addr.WithZone("").Prefix(64); err == nil {
-			return "address/" + prefix.String()
-		}
-	}
-	return "address/" + ip
 }

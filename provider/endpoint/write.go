@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/storage"
@@ -48,10 +50,19 @@ func Error(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) 
 		h.Set("WWW-Authenticate", `Basic realm="token endpoint", charset="UTF-8"`)
 	case e.Code == oidc.CodeInvalidToken || e.Code == oidc.CodeInsufficientScope:
 		h.Set("WWW-Authenticate", `Bearer error="`+e.Code+`", error_description="`+e.Description+`"`) // RFC 6750 §3
+	}
+	retryAfter(h, e)
+	JSON(w, e.Status, errorBody{e.Code, e.Description, e.GrantStatus})
+}
+
+// retryAfter tells when to try again, in whole seconds (RFC 9110 §10.2.3).
+func retryAfter(h http.Header, e *oidc.Error) {
+	switch {
+	case e.RetryAfter > 0:
+		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	case e.Status == http.StatusServiceUnavailable:
 		h.Set("Retry-After", "1")
 	}
-	JSON(w, e.Status, errorBody{e.Code, e.Description, e.GrantStatus})
 }
 
 // Pages is what this package needs of the provider's pages.
@@ -66,9 +77,7 @@ type Pages interface {
 // URI.
 func Page(w http.ResponseWriter, r *http.Request, log *slog.Logger, pages Pages, err error) {
 	e := protocol(r, log, err)
-	if e.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
+	retryAfter(w.Header(), e)
 	pages.Error(w, r, e.Status, e.Code, e.Description, requestID(e))
 }
 

@@ -25,7 +25,7 @@
 //	refresh_token, else          1     1       0      8      1      0     2
 //	after half a minute          1     1       1      10     1      5     2
 //	a bad signature              1     0       0      3      0      0     0
-//	password, offline            2     1       1      14     2      18    2
+//	password, offline            2     1       1      16     2      18    2
 //	device_code, waiting         1     1       1      4      0      1     0
 //	device_code, let in          1     1       1      13     2      19    2
 //	token exchange               2     0       0      11     1      0     1

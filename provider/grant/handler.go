@@ -153,7 +153,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*request, erro
 		Time: req.now, Realm: h.Realm, Client: cred.ClientID, IP: req.ip,
 		Details: map[string]string{"grant_type": req.grant, "client_auth_method": cred.Method},
 	}
-	if req.client, req.settings, err = h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred); err != nil {
+	if req.client, req.settings, err = h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred, endpoint.ClientIP(r)); err != nil {
 		h.Audit.Tell(r.Context(), req.tell(event.ClientLoginError, reason(err)))
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
+	"github.com/nightlatch/nightlatch/provider/guess"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/standing"
@@ -26,7 +27,8 @@ func (h *Handler) password(ctx context.Context, req *request) (*issue, error) {
 		return nil, oidc.Errorf(oidc.CodeInvalidRequest, "username or password is missing")
 	}
 	req.event.Username = login
-	known, err := h.login(ctx, login, secret)
+	try := guess.Attempt{Realm: h.Realm, Policy: guess.PolicyOf(req.settings), Name: login, Address: req.ip, Now: req.now}
+	known, err := h.login(ctx, &try, secret)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +49,9 @@ func (h *Handler) password(ctx context.Context, req *request) (*issue, error) {
 		}
 		if err != nil || u.PasswordHash != known.PasswordHash {
 			return badCredentials // it was right a moment ago
+		}
+		if err := guess.Slowed(try.Right(tx)); err != nil {
+			return err
 		}
 		if !u.Enabled {
 			return oidc.Errorf(oidc.CodeInvalidGrant, "user is disabled").WithGrantStatus(session.UserDisabled)
@@ -80,26 +85,33 @@ func (h *Handler) password(ctx context.Context, req *request) (*issue, error) {
 var badCredentials = oidc.Errorf(oidc.CodeInvalidGrant, "username or password is wrong")
 
 // login finds the user and verifies the password, outside of any transaction. An
-// unknown name takes as long as a wrong password.
-func (h *Handler) login(ctx context.Context, login, secret string) (*user.User, error) {
-	var u *user.User
-	err := h.Store.View(ctx, func(tx storage.Tx) error {
-		var err error
-		u, err = user.ByLogin(tx, h.Realm, login)
-		return err
-	})
-	if errors.Is(err, storage.ErrNotFound) || err == nil && u.PasswordHash == "" {
-		if err := h.Hasher.VerifyNobody(ctx, secret); err != nil {
-			return nil, err
+// unknown name takes as long as a wrong password. Who guesses has to wait: nothing
+// is verified for him.
+func (h *Handler) login(ctx context.Context, try *guess.Attempt, secret string) (u *user.User, err error) {
+	err = h.Store.View(ctx, func(tx storage.Tx) error {
+		u, err = user.ByLogin(tx, h.Realm, try.Name)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
 		}
-		return nil, badCredentials
-	}
+		if err == nil {
+			try.User = u.ID
+		}
+		return guess.Slowed(try.Wait(tx))
+	})
 	if err != nil {
 		return nil, err
 	}
-	right, err := h.Hasher.Verify(ctx, u.PasswordHash, secret)
+	right := false
+	if u == nil || u.PasswordHash == "" {
+		err = h.Hasher.VerifyNobody(ctx, secret)
+	} else {
+		right, err = h.Hasher.Verify(ctx, u.PasswordHash, secret)
+	}
 	if err == nil && !right {
-		err = badCredentials
+		err = h.Store.Update(ctx, func(tx storage.Tx) error { return guess.Slowed(try.Wrong(tx)) })
+		if err == nil {
+			err = badCredentials
+		}
 	}
 	return u, err
 }

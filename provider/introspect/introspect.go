@@ -60,7 +60,7 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) (map[string
 	case unnamed != nil:
 		return nil, unnamed
 	}
-	asker, issuer, err := h.authenticate(r.Context(), cred)
+	asker, issuer, err := h.authenticate(r.Context(), cred, endpoint.ClientIP(r))
 	if err != nil {
 		return nil, err
 	}
@@ -96,8 +96,8 @@ func tooLarge(err error) bool {
 
 // authenticate proves the asking client. A public one proves nothing, and
 // anybody could scan for tokens in its name (RFC 7662 §2.1).
-func (h *Handler) authenticate(ctx context.Context, cred client.Credentials) (*client.Client, string, error) {
-	asker, settings, err := h.Auth.Authenticate(ctx, h.Store, h.Realm, cred)
+func (h *Handler) authenticate(ctx context.Context, cred client.Credentials, address string) (*client.Client, string, error) {
+	asker, settings, err := h.Auth.Authenticate(ctx, h.Store, h.Realm, cred, address)
 	if err == nil && asker.Public {
 		err = oidc.Errorf(oidc.CodeInvalidClient, "a public client cannot introspect: it proves nothing")
 	}

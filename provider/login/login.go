@@ -1,7 +1,6 @@
 package login
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/guess"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/session"
@@ -82,9 +82,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		h.show(w, r, wait, name, "This page was open for too long. Please try again.")
 		return nil
 	}
-	u, err := h.check(r.Context(), name, form.Get("password"))
+	u, attempt, err := h.check(r, wait, name, form.Get("password"))
 	if err != nil {
-		return err
+		return h.slowed(r, wait, name, err)
 	}
 	if u == nil {
 		h.emit(r, wait, event.LoginError, name, "invalid_user_credentials")
@@ -93,15 +93,16 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	remembered := wait.settings.RememberMe && form.Get("rememberMe") != ""
-	sid, cookie, err := h.start(r, wait, u, remembered)
+	sid, cookie, err := h.start(r, wait, u, attempt, remembered)
 	if err != nil {
-		return err
+		return h.slowed(r, wait, name, err)
 	}
 	var remember time.Duration
 	if remembered {
 		_, remember = session.PolicyOf(wait.settings, &client.Client{}).LoginLimits(true)
 	}
 	h.Browser.SetLogin(w, cookie, remember)
+	h.Browser.SetKnown(w, r, u.ID, h.Random)
 	h.Log.InfoContext(r.Context(), "user logged in", "client", wait.client.ClientID, "session", sid)
 	endpoint.SeeOther(w, wait.settings.Action("continue", wait.id))
 	return nil
@@ -131,18 +132,25 @@ func (h *Handler) waiting(r *http.Request) (*waiting, error) {
 }
 
 // check returns the user with this name and password, nil if there is none. It
-// takes as long for an unknown name.
-func (h *Handler) check(ctx context.Context, name, password string) (*user.User, error) {
-	var u *user.User
-	err := h.Store.View(ctx, func(tx storage.Tx) error {
-		var err error
+// takes as long for an unknown name. Who guesses has to wait: nothing is verified
+// for him.
+func (h *Handler) check(r *http.Request, wait *waiting, name, password string) (u *user.User, try guess.Attempt, err error) {
+	ctx := r.Context()
+	try = guess.Attempt{Realm: h.Realm, Policy: guess.PolicyOf(wait.settings), Name: name, Address: endpoint.ClientIP(r), Now: h.Now()}
+	err = h.Store.View(ctx, func(tx storage.Tx) error {
 		u, err = user.ByLogin(tx, h.Realm, name)
-		return err
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			try.User, try.Browser = u.ID, h.Browser.Known(r, u.ID)
+		}
+		return guess.Slowed(try.Wait(tx))
 	})
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return nil, err
+	if err != nil {
+		return nil, try, err
 	}
-	if err != nil || u.PasswordHash == "" {
+	if u == nil || u.PasswordHash == "" {
 		err = h.Hasher.VerifyNobody(ctx, password)
 		u = nil
 	} else {
@@ -151,16 +159,25 @@ func (h *Handler) check(ctx context.Context, name, password string) (*user.User,
 			u = nil
 		}
 	}
-	if errors.Is(err, user.ErrPasswordTooLong) {
-		return nil, nil
+	if err != nil && !errors.Is(err, user.ErrPasswordTooLong) || u != nil {
+		return u, try, err
 	}
-	return u, err
+	return nil, try, h.Store.Update(ctx, func(tx storage.Tx) error { return guess.Slowed(try.Wrong(tx)) })
+}
+
+// slowed tells of an attempt that has to wait.
+func (h *Handler) slowed(r *http.Request, wait *waiting, name string, err error) error {
+	var e *oidc.Error
+	if errors.As(err, &e) && e.Code == oidc.CodeSlowDown {
+		h.emit(r, wait, event.LoginError, name, "user_temporarily_disabled")
+	}
+	return err
 }
 
 // start writes the user session, synced, and notes in the request that the
 // password was given for it. The same person's session goes on under its sid
 // with a new secret; another one's ends.
-func (h *Handler) start(r *http.Request, wait *waiting, u *user.User, remembered bool) (sid, cookie string, err error) {
+func (h *Handler) start(r *http.Request, wait *waiting, u *user.User, try guess.Attempt, remembered bool) (sid, cookie string, err error) {
 	now := h.Now().UTC()
 	fresh, cookie, err := session.NewUser(h.Random, u.ID, endpoint.ClientIP(r), r.UserAgent(), now)
 	if err != nil {
@@ -176,6 +193,9 @@ func (h *Handler) start(r *http.Request, wait *waiting, u *user.User, remembered
 		request, err := session.AuthorizationRequests.Get(tx, h.Realm, wait.id)
 		if errors.Is(err, storage.ErrNotFound) {
 			return oidc.Errorf(oidc.CodeInvalidRequest, "this login has ended; go back to the application and begin again")
+		}
+		if err == nil {
+			err = guess.Slowed(try.Right(tx))
 		}
 		if err != nil {
 			return err

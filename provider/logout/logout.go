@@ -211,7 +211,7 @@ func (h *Handler) byToken(r *http.Request, form url.Values) error {
 	if err != nil {
 		return err
 	}
-	c, settings, err := h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred)
+	c, settings, err := h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred, endpoint.ClientIP(r))
 	if err != nil {
 		return err
 	}

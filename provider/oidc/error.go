@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Error codes, each with the specification that defines it.
@@ -43,7 +44,9 @@ type Error struct {
 	// grant does not work: revoked, reuse_detected, idle_expired, max_expired,
 	// user_disabled, user_deleted, role_missing, not_before.
 	GrantStatus string
-	cause       error
+	// RetryAfter is when to try again, 0: not told.
+	RetryAfter time.Duration
+	cause      error
 }
 
 // Errorf makes an error with the code's usual status: 401 for invalid_client
@@ -73,6 +76,14 @@ func (e *Error) WithStatus(status int) *Error {
 func (e *Error) WithGrantStatus(status string) *Error {
 	c := *e
 	c.GrantStatus = status
+	return &c
+}
+
+// WithRetryAfter returns a copy that says when to try again, with status 429
+// (RFC 6585 §4).
+func (e *Error) WithRetryAfter(wait time.Duration) *Error {
+	c := *e
+	c.Status, c.RetryAfter = http.StatusTooManyRequests, wait
 	return &c
 }
 

@@ -58,6 +58,14 @@ type Settings struct {
 	// client; the longest unused beyond it goes. Default 100.
 	OfflineSessionLimit int `json:"offline_session_limit,omitempty"`
 
+	// How those who guess passwords and secrets are slowed (provider/guess). Unlike
+	// Keycloak's the default is on.
+	BruteForceProtected *bool         `json:"brute_force_protected,omitempty"`
+	FailureFactor       int           `json:"failure_factor,omitempty"`   // wrong ones that cost nothing; default 30
+	WaitIncrement       time.Duration `json:"wait_increment,omitempty"`   // the wait after these grows by so much with each further one; default 1 m
+	MaxFailureWait      time.Duration `json:"max_failure_wait,omitempty"` // and is no longer than this; default 15 m
+	MaxDeltaTime        time.Duration `json:"max_delta_time,omitempty"`   // so long after the last wrong one all are forgotten; default 12 h
+
 	// What the store keeps of events (provider/audit). Unlike Keycloak's the
 	// defaults keep them: nil is on, 90 days, and every type.
 	EventsEnabled      *bool          `json:"events_enabled,omitempty"`
@@ -81,7 +89,7 @@ type Settings struct {
 	Declared []string `json:"declared,omitempty"`
 }
 
-// Defaults: Keycloak's 26, but for the events'.
+// Defaults: Keycloak's 26, but for the events', and that guessing is slowed.
 const (
 	DefaultAccessTokenLifespan         = 5 * time.Minute
 	DefaultAccessTokenLifespanImplicit = 15 * time.Minute
@@ -93,6 +101,10 @@ const (
 	DefaultOfflineSessionIdle          = 30 * 24 * time.Hour
 	DefaultOfflineSessionMax           = 60 * 24 * time.Hour
 	DefaultOfflineSessionLimit         = 100
+	DefaultFailureFactor               = 30
+	DefaultWaitIncrement               = time.Minute
+	DefaultMaxFailureWait              = 15 * time.Minute
+	DefaultMaxDeltaTime                = 12 * time.Hour
 	DefaultEventsExpiration            = 90 * 24 * time.Hour
 	DefaultSigningAlgorithm            = "RS256"
 )
@@ -114,10 +126,19 @@ func (s Settings) Resolve() Settings {
 	fill(&s.SSOSessionMax, DefaultSSOSessionMax)
 	fill(&s.OfflineSessionIdle, DefaultOfflineSessionIdle)
 	fill(&s.OfflineSessionMax, DefaultOfflineSessionMax)
+	fill(&s.WaitIncrement, DefaultWaitIncrement)
+	fill(&s.MaxFailureWait, DefaultMaxFailureWait)
+	fill(&s.MaxDeltaTime, DefaultMaxDeltaTime)
+	if s.FailureFactor <= 0 {
+		s.FailureFactor = DefaultFailureFactor
+	}
 	if s.OfflineSessionLimit <= 0 {
 		s.OfflineSessionLimit = DefaultOfflineSessionLimit
 	}
 	on, expiration := true, DefaultEventsExpiration
+	if s.BruteForceProtected == nil {
+		s.BruteForceProtected = &on
+	}
 	if s.EventsEnabled == nil {
 		s.EventsEnabled = &on
 	}
@@ -191,6 +212,9 @@ func (s Settings) Validate() error {
 	}
 	if s.OfflineSessionLimit < 0 {
 		return fmt.Errorf("offline_session_limit: %d: want a number from 1 on", s.OfflineSessionLimit)
+	}
+	if s.FailureFactor < 0 {
+		return fmt.Errorf("failure_factor: %d: want a number from 1 on", s.FailureFactor)
 	}
 	if s.EventsExpiration != nil && *s.EventsExpiration < 0 {
 		return fmt.Errorf("events_expiration: %v: want a time span above zero, or 0 for ever", *s.EventsExpiration)

@@ -30,6 +30,7 @@ func TestValidate(t *testing.T) {
 		{"user name", realm.Settings{Name: "demo", URL: "http://u@localhost"}, false},
 		{"events for less than no time", realm.Settings{Name: "demo", URL: "http://localhost", EventsExpiration: ptr(-time.Second)}, false},
 		{"events for ever", realm.Settings{Name: "demo", URL: "http://localhost", EventsExpiration: ptr(time.Duration(0))}, true},
+		{"a negative factor", realm.Settings{Name: "demo", URL: "http://localhost", FailureFactor: -1}, false},
 		{"negative reuse", realm.Settings{Name: "demo", URL: "http://localhost", RefreshTokenMaxReuse: -1}, false},
 	} {
 		if err := tt.s.Validate(); (err == nil) != tt.ok {
@@ -79,6 +80,7 @@ func TestResolve(t *testing.T) {
 		AccessTokenLifespan: 5 * time.Minute, AccessTokenLifespanImplicit: 15 * time.Minute, CodeLifespan: time.Minute,
 		LoginTimeout: 30 * time.Minute, LoginActionTimeout: 5 * time.Minute, SSOSessionIdle: 30 * time.Minute, SSOSessionMax: 10 * time.Hour,
 		OfflineSessionIdle: 30 * 24 * time.Hour, OfflineSessionMax: 60 * 24 * time.Hour, OfflineSessionLimit: 100,
+		BruteForceProtected: ptr(true), FailureFactor: 30, WaitIncrement: time.Minute, MaxFailureWait: 15 * time.Minute, MaxDeltaTime: 12 * time.Hour,
 		EventsEnabled: ptr(true), EventsExpiration: ptr(90 * 24 * time.Hour), AdminEventsEnabled: ptr(true), SigningAlgorithm: "RS256",
 		DefaultRoles:         []string{"offline_access"},
 		DefaultClientScopes:  []string{"basic", "profile", "email", "roles", "web-origins", "acr"},

@@ -53,7 +53,7 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, settings, err := h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred)
+	c, settings, err := h.Auth.Authenticate(r.Context(), h.Store, h.Realm, cred, endpoint.ClientIP(r))
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,9 @@ import (
 )
 
 // Browser is what the provider keeps in a browser, and the proofs bound to it.
-// Two cookies: one logs in (single sign-on), one ties the steps of a login to
-// the browser that began it. Their names carry a hash of the issuer, because
+// Three cookies: one logs in (single sign-on), one ties the steps of a login to
+// the browser that began it, one proves that somebody has logged in with it before
+// (provider/guess). Their names carry a hash of the issuer, because
 // cookies know neither ports nor paths that are worth trusting.
 type Browser struct {
 	Issuer string
@@ -61,6 +62,28 @@ func (b Browser) SetLogin(w http.ResponseWriter, value string, remember time.Dur
 
 // ClearLogin takes it away, with the attributes that it was set with.
 func (b Browser) ClearLogin(w http.ResponseWriter) { b.set(w, "sso", "", -1) }
+
+// Known returns what tells this browser from others if the user has logged in with
+// it before, else "".
+func (b Browser) Known(r *http.Request, user string) string {
+	id, mac, _ := strings.Cut(b.get(r, "known"), ".")
+	if len(id) != 22 || user == "" || subtle.ConstantTimeCompare([]byte(b.proof(id, "known", user, "")), []byte(mac)) != 1 {
+		return ""
+	}
+	return id
+}
+
+// SetKnown makes the browser known as one of the user's, of the last one who has
+// logged in with it. It proves that and logs nobody in.
+func (b Browser) SetKnown(w http.ResponseWriter, r *http.Request, user string, random io.Reader) {
+	if b.Known(r, user) == "" {
+		id := oidc.NewID(random)
+		b.set(w, "known", id+"."+b.proof(id, "known", user, ""), int(knownFor/time.Second))
+	}
+}
+
+// knownFor is the longest that browsers keep a cookie.
+const knownFor = 400 * 24 * time.Hour
 
 // Flow returns the browser's flow cookie and gives it one if it has none.
 func (b Browser) Flow(w http.ResponseWriter, r *http.Request, random io.Reader) string {

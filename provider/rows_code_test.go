@@ -54,6 +54,15 @@ func TestCodeExchange(t *testing.T) {
 		w.advance(time.Minute + time.Second)
 		w.exchange("reports", c).fails(400, "invalid_grant", "")
 	})
+	t.Run("without refresh tokens", func(t *testing.T) {
+		w.editClient("other", func(c *client.Client) { c.NoRefreshTokens = true })
+		c := b.authorize("", "other", "openid").Get("code")
+		for range 2 {
+			if r := w.exchange("other", c, key, "k").ok(); r.refreshed() != "" || r.text("id_token") == "" {
+				t.Errorf("answer %v", r.json)
+			}
+		}
+	})
 	t.Run("what happened meanwhile", func(t *testing.T) {
 		c := code()
 		w.editUser("alice", func(u *user.User) { u.Enabled = false })

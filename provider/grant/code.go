@@ -122,7 +122,7 @@ func (h *Handler) again(tx storage.Tx, req *request, code *session.Code) (*issue
 	if err != nil {
 		return nil, err
 	}
-	return &issue{standing: st, granted: granted, audience: audience, nonce: code.Nonce, acr: code.ACR, refresh: true}, nil
+	return &issue{standing: st, granted: granted, audience: audience, nonce: code.Nonce, acr: code.ACR, refresh: !st.Client.NoRefreshTokens}, nil
 }
 
 // entitled decides what an access token gets for a code, and its audience.

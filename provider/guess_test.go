@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,15 @@ func (b *browser) login(name, password string) (page *reply, in bool) {
 	return page, left != nil
 }
 
+// allocated is how many bytes fn takes.
+func allocated(fn func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	fn()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
 var typedName = regexp.MustCompile(`value="[^"]*"`)
 
 // TestGuessesAreSlowed: after some wrong passwords nothing is verified for a while,
@@ -69,6 +79,10 @@ func TestGuessesAreSlowed(t *testing.T) {
 	}
 	if a, n := refused("alice", "alice-pw", "60"), refused("nobody", "x", "60"); a != n {
 		t.Errorf("the answers differ:\n%s\n%s", a, n)
+	}
+	// A password costs 19 MiB to verify: nothing is verified for who has to wait.
+	if one, none := allocated(func() { w.browser().login("bob", "wrong") }), allocated(func() { refused("alice", "alice-pw", "60") }); one < 19<<20 || none > 10<<20 {
+		t.Errorf("a password took %d bytes, none %d", one, none)
 	}
 	w.restart() // another process on the same store
 	w.advance(59 * time.Second)

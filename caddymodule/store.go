@@ -15,7 +15,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/nightlatch/nightlatch/adapter/session"
 	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/provider"
 	"github.com/nightlatch/nightlatch/storage"
 	"github.com/nightlatch/nightlatch/storage/badger"
 	"github.com/nightlatch/nightlatch/storage/seal"
@@ -212,6 +214,10 @@ func (n *node) begin(e engine) error {
 		}
 	}
 	if err := seal.Check(ctx, n.store, n.keyset); err != nil {
+		return fmt.Errorf("store %s: %w", e.name(), err)
+	}
+	tables := append(provider.Indexed(), vault.Indexed(n.keyset), session.Indexed(n.keyset))
+	if err := n.store.Index(ctx, tables...); err != nil {
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
 	if n.name != "" {

@@ -4,7 +4,8 @@
 // and counters (Table).
 //
 // It owns: isolation and durability as promised to callers, the encoding of
-// keys, index and counter rows, the sweeping of expired items.
+// keys, index and counter rows and bringing those of an older version up to date
+// (Store.Index), the sweeping of expired items.
 //
 // It does not own: any record type, any policy. A domain package declares its
 // Table and its functions take a Tx; the endpoint (or the vault) that calls

@@ -21,6 +21,9 @@ type Index[T any] struct {
 	// Unique makes Put fail with ErrTaken if another record has the value.
 	// Unique values are read by GetBy; they are neither listed nor counted.
 	Unique bool
+	// Version grows when Values gives other values for records that are there (see
+	// Store.Index). An index that becomes counted, or unique, needs another name.
+	Version int
 }
 
 // ErrTaken: a unique value belongs to another record.

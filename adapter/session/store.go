@@ -85,8 +85,18 @@ func NewStore(c Config) *Store {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{config: c, cache: map[key]*Record{}, deaf: c.Shared, ends: map[string]time.Time{}, endsOf: endsTable(), table: storage.Table[Record]{
-		Name: "browser_session", Sealer: c.Sealer,
+	return &Store{config: c, cache: map[key]*Record{}, deaf: c.Shared, ends: map[string]time.Time{}, endsOf: endsTable(), table: table(c.Sealer)}
+}
+
+// Indexed is the table of sessions, for Store.Index.
+func Indexed(sealer storage.Sealer) storage.Indexed {
+	t := table(sealer)
+	return &t
+}
+
+func table(sealer storage.Sealer) storage.Table[Record] {
+	return storage.Table[Record]{
+		Name: "browser_session", Sealer: sealer,
 		Indexes: map[string]storage.Index[Record]{
 			"sub": {Counted: true, Values: func(r *Record) []string { return []string{r.Identity.Provider + "/" + r.Identity.Subject} }},
 			"sid": {Values: func(r *Record) []string {
@@ -97,7 +107,7 @@ func NewStore(c Config) *Store {
 			}},
 			"created": {Values: func(r *Record) []string { return []string{r.Created.UTC().Format(time.RFC3339)} }},
 		},
-	}}
+	}
 }
 
 // key is the hash of a cookie: what a thief of the store does not get.

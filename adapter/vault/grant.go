@@ -177,6 +177,9 @@ const (
 	byState    = "state"
 )
 
+// Indexed is the table of grants, for Store.Index.
+func Indexed(sealer storage.Sealer) storage.Indexed { return table(sealer) }
+
 func table(sealer storage.Sealer) *storage.Table[record] {
 	return &storage.Table[record]{
 		Name:   "grant",

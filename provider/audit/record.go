@@ -22,6 +22,9 @@ var events = storage.Table[event.Event]{
 	},
 }
 
+// Indexed is the table of events, for Store.Index.
+func Indexed() storage.Indexed { return &events }
+
 func some(value func(*event.Event) string) func(*event.Event) []string {
 	return func(e *event.Event) []string {
 		if v := value(e); v != "" {

@@ -245,6 +245,11 @@ func (rp *RelyingParty) EndSession(ctx context.Context, sid string) error {
 	return rp.sessions.EndProviderSession(ctx, rp.config.Provider.Name, sid)
 }
 
+// EndToken ends one access token, by its jti.
+func (rp *RelyingParty) EndToken(ctx context.Context, jti string) error {
+	return rp.sessions.EndAll(ctx, session.OfToken(rp.config.Provider.Name, jti))
+}
+
 // EndAll ends, at once, all sessions of the site and all tokens of its provider
 // that are of before.
 func (rp *RelyingParty) EndAll(ctx context.Context) error {

@@ -139,6 +139,9 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 	}
 	client := clientOf(claims)
 	v.behind = []string{session.OfProvider(provider), session.OfClient(provider, client), session.OfSubject(provider, token.Subject)}
+	if jti, _ := claims["jti"].(string); jti != "" {
+		v.behind = append(v.behind, session.OfToken(provider, jti))
+	}
 	// The browser session that an offline token was born in may end without it.
 	if offline, _ := claims["offline_session"].(string); offline != "" {
 		v.behind = append(v.behind, session.OfOffline(provider, client), session.OfProviderSession(provider, offline))

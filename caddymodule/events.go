@@ -116,11 +116,11 @@ func (s *sink) Emit(ctx context.Context, e event.Event) {
 }
 
 // over says what an event ends of the sites' sessions and of tokens that they have
-// seen: what hangs on one session at the realm (sid), else all of a person (sub),
+// seen: one token by its jti, else what hangs on one session at the realm (sid), else all of a person (sub),
 // else all of a client, or its background access alone; all empty: everything.
 type over struct {
-	sid, sub, client string
-	offline          bool
+	token, sid, sub, client string
+	offline                 bool
 }
 
 // overOf decides it. What is merely changed is seen at the next recheck.
@@ -128,6 +128,8 @@ func overOf(e event.Event) (over, bool) {
 	switch e.Type {
 	case event.Logout:
 		return over{sub: e.Subject, sid: e.Session}, e.Session+e.Subject != ""
+	case event.RevokeGrant:
+		return over{token: e.Details["token_id"]}, e.Details["token_type"] == "Bearer" && e.Details["token_id"] != ""
 	case event.UserChanged:
 		return over{sub: e.Subject}, e.Subject != ""
 	case event.OfflineSessionEnd, event.RefreshTokenReplay:

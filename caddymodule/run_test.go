@@ -334,3 +334,70 @@ func TestSeveralProviders(t *testing.T) {
 		}
 	}
 }
+
+// TestEndedBearersStayEnded: an access token that was revoked, or whose person logged
+// out, is refused by a site at once, and by the next process too; others go on.
+func TestEndedBearersStayEnded(t *testing.T) {
+	g := newGateway(t)
+	run := func() {
+		t.Helper()
+		if err := g.load("user alice {\n\tpassword alice-demo\n}\nclient direct {\n\tsecret direct-demo\n\tdirect_access_grants\n}", g.guarded()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run()
+	post := func(endpoint string, form url.Values) (answer struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+	}) {
+		t.Helper()
+		resp, err := http.PostForm("http://"+g.realm+"/realms/demo/protocol/openid-connect/"+endpoint, form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode/100 != 2 {
+			t.Fatalf("%s: %d", endpoint, resp.StatusCode)
+		}
+		_ = json.NewDecoder(resp.Body).Decode(&answer)
+		return answer
+	}
+	direct := func(more ...string) url.Values {
+		form := url.Values{"client_id": {"direct"}, "client_secret": {"direct-demo"}}
+		for i := 0; i < len(more); i += 2 {
+			form.Set(more[i], more[i+1])
+		}
+		return form
+	}
+	alice := func() (access, refresh string) {
+		t.Helper()
+		got := post("token", direct("grant_type", "password", "username", "alice", "password", "alice-demo", "scope", "openid", "resource", "http://"+g.site))
+		return got.Access, got.Refresh
+	}
+	loggedOut, refresh := alice()
+	revoked := g.serviceToken("http://" + g.site)
+	good := g.serviceToken("http://" + g.site)
+	check := func(when string, ended int) {
+		t.Helper()
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		for name, c := range map[string]struct {
+			token string
+			want  int
+		}{"the one that was revoked": {revoked, ended}, "of who logged out": {loggedOut, ended}, "another": {good, 200}} {
+			if resp, body := answerOf(t, http.MethodGet, "http://"+g.site+"/", "Authorization", "Bearer "+c.token); resp.StatusCode != c.want {
+				t.Errorf("%s, %s: %d %s", when, name, resp.StatusCode, body)
+			}
+		}
+	}
+	check("at first", 200)
+	post("revoke", url.Values{"client_id": {"reports"}, "client_secret": {"reports-demo"}, "token": {revoked}})
+	post("logout", direct("refresh_token", refresh))
+	check("when they have ended", 401)
+	for range 2 {
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		run()
+		check("after a restart", 401)
+	}
+}

@@ -329,6 +329,8 @@ func (a *App) ended(ctx context.Context, providerName string, o over) {
 		}
 		var err error
 		switch {
+		case o.token != "":
+			err = rp.EndToken(ctx, o.token)
 		case o.sid != "":
 			err = rp.EndSession(ctx, o.sid)
 		case o.sub != "":

@@ -46,6 +46,9 @@ func OfOffline(provider, client string) string {
 	return keyOf("offline/" + provider + "/" + client).id()
 }
 
+// OfToken names one access token by its jti.
+func OfToken(provider, jti string) string { return keyOf("jti/" + provider + "/" + jti).id() }
+
 // EndAll ends everything with this name (see OfProvider) that is of before, in one
 // write.
 func (s *Store) EndAll(ctx context.Context, name string) error {

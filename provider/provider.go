@@ -173,7 +173,7 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	}
 
 	console := &account.Handler{
-		Store: c.Store, Realm: c.Realm, Browser: browser, Hasher: p.hasher, Pages: p.console, Errors: p.pages,
+		Store: c.Store, Realm: c.Realm, Ring: ring, Browser: browser, Hasher: p.hasher, Pages: p.console, Errors: p.pages,
 		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit, Uses: c.Uses,
 	}
 	administration := &admin.Handler{

@@ -10,6 +10,16 @@
 //	GET, POST /account/profile       names and e-mail address
 //	GET       /account/activity      the person's own events
 //
+// Keycloak's account REST lies beneath it, for access tokens whose audience is
+// account; times are as Keycloak has them:
+//
+//	GET         /account                                the profile
+//	GET         /account/applications?name=             clients, with offlineAccess
+//	GET, DELETE /account/applications/{client}/consent  what a client was allowed
+//	GET, DELETE /account/sessions?current=              logins; all others, or all
+//	DELETE      /account/sessions/{id}                  one
+//	GET         /account/credentials                    the password
+//
 // It owns these pages: their templates, a typed view for each, and in words.go
 // all that is said to people besides. Who is not logged in goes to the realm's
 // login page and comes back; the console knows people by the realm's browser

@@ -14,6 +14,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
+	"github.com/nightlatch/nightlatch/provider/keys"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/session"
@@ -28,6 +29,7 @@ type Handler struct {
 	Store   *storage.Store
 	Realm   string
 	Browser session.Browser
+	Ring    *keys.Ring
 	Hasher  *user.Hasher
 	Pages   *Pages
 	Errors  *web.Pages
@@ -45,20 +47,31 @@ type action func(*visit) error
 
 // Mount serves the console below the realm's path.
 func (h *Handler) Mount(mux *http.ServeMux, base string) {
-	type route struct{ get, post action }
+	type route struct {
+		get, post action
+		rest      map[string]answerer
+	}
+	profile := map[string]answerer{http.MethodGet: h.getProfile}
 	for path, r := range map[string]route{
-		"":              {get: h.access},
-		"/{$}":          {get: h.access},
+		"":              {get: h.access, rest: profile},
+		"/{$}":          {get: h.access, rest: profile},
 		"/remove":       {get: h.askRemove, post: h.remove},
-		"/sessions":     {get: h.sessions},
+		"/sessions":     {get: h.sessions, rest: map[string]answerer{http.MethodGet: h.getSessions, http.MethodDelete: h.deleteSessions}},
 		"/sign-out":     {get: h.askSignOut, post: h.signOut},
-		"/applications": {get: h.applications},
+		"/applications": {get: h.applications, rest: map[string]answerer{http.MethodGet: h.getApplications}},
 		"/password":     {get: h.askPassword, post: h.setPassword},
 		"/profile":      {get: h.askProfile, post: h.setProfile},
 		"/activity":     {get: h.activity},
 	} {
-		mux.HandleFunc(base+"/account"+path, func(w http.ResponseWriter, req *http.Request) { h.serve(w, req, r.get, r.post) })
+		mux.HandleFunc(base+"/account"+path, func(w http.ResponseWriter, req *http.Request) {
+			if r.rest != nil && wantsJSON(req) {
+				h.answer(w, req, r.rest)
+				return
+			}
+			h.serve(w, req, r.get, r.post)
+		})
 	}
+	h.mountREST(mux, base+"/account")
 }
 
 // visit is one request of somebody who is logged in.

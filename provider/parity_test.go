@@ -263,3 +263,43 @@ func TestTwoRealmsInOneStore(t *testing.T) {
 	w.provider = first
 	w.refresh("reports", mine.refreshed()).ok()
 }
+
+// A realm that leaves the configuration is not deleted: nobody asks it, its
+// neighbours go on, and when it is back its offline sessions work.
+func TestRealmThatLeavesAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	mine := w.password("reports", "alice", "openid offline_access").ok()
+	first := w.provider
+	second := func() *provider.Provider {
+		p, err := provider.New(provider.Config{Store: w.store, Sealer: w.keyset, Realm: "second", URL: origin, Now: w.clock})
+		if err == nil {
+			err = p.Declare(t.Context(), provider.Declaration{
+				Settings: realm.Settings{Enabled: true, SigningAlgorithm: "ES256", OfflineSessionIdle: 30 * 24 * time.Hour},
+				Users:    []provider.DeclaredUser{{Username: "alice", Password: "alice-pw"}}, Clients: []provider.DeclaredClient{declaredClient()},
+			})
+		}
+		if err == nil {
+			err = p.Start(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	at := origin + "/realms/second/protocol/openid-connect/token"
+	w.provider = second()
+	theirs := w.postTo(at, url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"alice-pw"}, "scope": {"openid offline_access"}}).ok()
+
+	w.provider = first // the second one has left
+	if got := w.postTo(at, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {theirs.refreshed()}}); got.status != http.StatusNotFound {
+		t.Errorf("a realm that has left is answered for: %d", got.status)
+	}
+	w.advance(24 * time.Hour)
+	if err := first.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.refresh("reports", mine.refreshed()).ok()
+
+	w.provider = second()
+	w.postTo(at, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {theirs.refreshed()}}).ok()
+}

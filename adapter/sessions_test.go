@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/adapter"
+	"github.com/nightlatch/nightlatch/storage/seal"
 )
 
 // noRefreshTokens makes the provider give no refresh token to ordinary logins.
@@ -356,4 +357,33 @@ func TestRun(t *testing.T) {
 	}
 	cancel()
 	t.Error("what another node ended goes on here")
+}
+
+// TestNewSealingKey: with a new key beside the old one everybody stays logged in, and
+// a login that is under way ends well.
+func TestNewSealingKey(t *testing.T) {
+	var config adapter.Config
+	s := newSite(t, func(c *adapter.Config) { config = *c })
+	old := config.Sealer.(*seal.Keyset)
+	both, err := old.WithNewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, slow := newBrowser(t), newBrowser(t)
+	b.open(s.url+"/").wants(t, 200, "app of alice")
+	underWay := slow.step(s.url + "/late")
+	config.Sealer = both
+	if s.rp, err = adapter.New(config); err != nil {
+		t.Fatal(err)
+	}
+	if p := b.do(http.MethodGet, s.url+"/", nil); p.StatusCode != 200 {
+		t.Errorf("a session of before: %d", p.StatusCode)
+	}
+	slow.follow(underWay).wants(t, 200, "app of alice")
+	if s.last().uri != "/late" {
+		t.Errorf("the login of before ends at %s", s.last().uri)
+	}
+	if p := slow.do(http.MethodGet, s.url+"/", nil); p.StatusCode != 200 {
+		t.Errorf("its session: %d", p.StatusCode)
+	}
 }

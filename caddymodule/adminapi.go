@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/nightlatch/nightlatch/storage/seal"
 	"github.com/nightlatch/nightlatch/storage/transfer"
 )
 
@@ -37,6 +38,7 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/nightlatch/store/backup", Handler: overUnixSocket(served{http.MethodGet: serveBackup})},
+		{Pattern: "/nightlatch/store/rekey", Handler: overUnixSocket(served{http.MethodPost: serveRekey})},
 		{Pattern: "/nightlatch/realms/{realm}/rotate-keys", Handler: overUnixSocket(served{http.MethodPost: serveRotateKeys})},
 		{Pattern: "/nightlatch/health", Handler: caddy.AdminHandlerFunc(adminHealth)},
 		{Pattern: "/nightlatch/sessions", Handler: served{http.MethodGet: listSessions, http.MethodDelete: endSessions}},
@@ -94,6 +96,28 @@ func serveBackup(a *App, w http.ResponseWriter, r *http.Request) error {
 		panic(http.ErrAbortHandler) // the header has gone: break the stream
 	}
 	return nil
+}
+
+// serveRekey exchanges the sealing key in the file that the query names, which is the
+// one in use, and answers when everything is sealed with the new one. If the asker
+// leaves, the same request again goes on.
+func serveRekey(a *App, w http.ResponseWriter, r *http.Request) error {
+	if a.engine.shared() {
+		return apiError(http.StatusConflict, errors.New("other nodes may have this store open, and would not know the new key: stop them all, then rekey"))
+	}
+	if !a.lease.rekeying.TryLock() {
+		return apiError(http.StatusConflict, errors.New("the store is being rekeyed"))
+	}
+	defer a.lease.rekeying.Unlock()
+	done, err := seal.Rekey(r.Context(), seal.RekeyConfig{Store: a.lease.store, File: r.URL.Query().Get("file"), Live: a.lease.keyset})
+	if err != nil {
+		a.log.Error("exchanging the sealing key", "error", err)
+		return apiError(http.StatusInternalServerError, err)
+	}
+	a.log.Info("the sealing key was exchanged", "key", done.Newest.String(), "sealed_anew", done.Resealed)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set(storeHeader, a.engine.name())
+	return json.NewEncoder(w).Encode(done)
 }
 
 // serveRotateKeys answers with the keys that were made.

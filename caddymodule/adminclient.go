@@ -8,10 +8,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"path/filepath"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/nightlatch/nightlatch/storage/seal"
 )
 
 // running is a gateway that answers on a unix socket.
@@ -88,6 +92,22 @@ func (g *running) ask(method, path string, e engine) (*http.Response, error) {
 		return nil, fmt.Errorf("%w: the gateway that runs has the store %s, the configuration %s", errConfig, name, e.name())
 	}
 	return resp, nil
+}
+
+// rekey lets the gateway exchange the sealing key in a file.
+func (g *running) rekey(file string, e engine) (done seal.Rekeyed, err error) {
+	if file, err = filepath.Abs(file); err != nil {
+		return done, fmt.Errorf("finding sealing key %s: %w", file, err)
+	}
+	resp, err := g.ask(http.MethodPost, "store/rekey?"+url.Values{"file": {file}}.Encode(), e)
+	if err != nil {
+		return done, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&done); err != nil {
+		return done, fmt.Errorf("reading the answer of the gateway: %w", err)
+	}
+	return done, nil
 }
 
 func (g *running) backup(w io.Writer, e engine) error {

@@ -90,10 +90,15 @@ func written(_ int, err error) error {
 
 func rekeyCommand(s *setup) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rekey [--config <file>] [--key-file <file>]",
+		Use:   "rekey [--config <file>] [--key-file <file>] [--address <admin endpoint>]",
 		Short: "Exchanges the sealing key for a new one",
 		Long: `Seals everything in the store anew with a fresh key, verifies it, and drops the
 old key from the key file. Client secrets, job secrets, sessions and grants stay.
+
+Beside a running gateway it goes through Caddy's admin endpoint, if that is a
+unix socket: nobody waits, what is written is sealed with the new key from the
+first moment on, and the rest is sealed anew meanwhile. Nodes that share a
+database have to be stopped.
 
 The key file as it was stands beside it, as <file>.old, until the end. Backups
 made before need the old key: keep a copy of it with them, or make a new backup.
@@ -114,17 +119,20 @@ made before need the old key: keep a copy of it with them, or make a new backup.
 		case *elsewhere != "":
 			return usage("--key-file: the key is in %s, which is written", file)
 		}
-		k, err := d.keyset()
+		live, err := s.running(d)
 		if err != nil {
 			return err
 		}
-		store, err := openStore(ctx, d.engine, time.Now(), source)
-		if err != nil {
-			return err
+		var done seal.Rekeyed
+		if live != nil {
+			if d.keyFile == "" {
+				return usage("the gateway runs, and the option key is not the content of a file: stop the gateway first")
+			}
+			done, err = live.rekey(file, d.engine)
+		} else {
+			done, err = d.rekey(ctx, file, progress{out: cmd.ErrOrStderr()})
 		}
-		p := progress{out: cmd.ErrOrStderr()}
-		done, err := rekey(store.ctx, store.Store, k, file, d.keyFile == "", p)
-		if err = errors.Join(err, store.Close()); err != nil {
+		if err != nil {
 			return fmt.Errorf("store %s: %w", d.engine.name(), err)
 		}
 		if d.keyFile == "" {
@@ -133,6 +141,20 @@ made before need the old key: keep a copy of it with them, or make a new backup.
 		return written(fmt.Fprintf(cmd.OutOrStdout(), "rekeyed %s: %d values sealed anew, %d verified, key %s in %s\n",
 			d.engine.name(), done.Resealed, done.Verified, done.Newest, file))
 	})
+}
+
+// rekey exchanges the key in a file while the gateway is stopped.
+func (d *declared) rekey(ctx context.Context, file string, p progress) (done seal.Rekeyed, err error) {
+	k, err := d.keyset()
+	if err != nil {
+		return done, err
+	}
+	store, err := openStore(ctx, d.engine, time.Now(), source)
+	if err != nil {
+		return done, err
+	}
+	done, err = rekey(store.ctx, store.Store, k, file, d.keyFile == "", p)
+	return done, errors.Join(err, store.Close())
 }
 
 // rekey exchanges the key in a file. A key that comes from elsewhere is put into

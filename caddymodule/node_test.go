@@ -62,7 +62,7 @@ func TestLease(t *testing.T) {
 func TestSealingKey(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := lend(t, dir, "")
-	own, err := l.keyset.Marshal()
+	own, err := l.keyset.Keyset().Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestSealingKey(t *testing.T) {
 
 	// A reload does not change the key, and takes no configuration that the next
 	// start would refuse.
-	grown, err := l.keyset.WithNewKey()
+	grown, err := l.keyset.Keyset().WithNewKey()
 	if err != nil {
 		t.Fatal(err)
 	}

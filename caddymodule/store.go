@@ -126,12 +126,14 @@ func (b *BadgerStore) open(log *slog.Logger) (storage.Backend, error) {
 type node struct {
 	store  *storage.Store
 	name   string // among those that share the store
-	keyset *seal.Keyset
+	keyset *seal.Live
 	vault  *vault.Vault
 	hub    hub
 	log    *slog.Logger
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
+	// rekeying: one at a time.
+	rekeying sync.Mutex
 }
 
 // nodes of this process by the key of their engine.
@@ -185,9 +187,9 @@ func openNode(e engine, key string) (*node, error) {
 		name = rand.Text()
 	}
 	n := &node{
-		store: storage.New(storage.Config{Backend: backend, Node: name, Logger: log, Now: faults.now, Updated: counted.updated}), name: name, keyset: keyset, log: log,
+		store: storage.New(storage.Config{Backend: backend, Node: name, Logger: log, Now: faults.now, Updated: counted.updated}), name: name, log: log,
 	}
-	if err := n.begin(e); err != nil {
+	if err := n.begin(e, keyset); err != nil {
 		n.cancel()
 		n.loops.Wait()
 		return nil, errors.Join(err, n.store.Close())
@@ -195,13 +197,13 @@ func openNode(e engine, key string) (*node, error) {
 	return n, nil
 }
 
-func (n *node) begin(e engine) error {
+func (n *node) begin(e engine, k *seal.Keyset) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	if err := transfer.Whole(ctx, n.store); err != nil {
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
-	if n.keyset == nil {
+	if k == nil {
 		empty, err := seal.Empty(ctx, n.store)
 		if err != nil {
 			return err
@@ -209,13 +211,14 @@ func (n *node) begin(e engine) error {
 		if !empty {
 			return fmt.Errorf("store %s: %w", e.name(), missingKey(e))
 		}
-		if n.keyset, err = seal.Create(e.keyFile()); err != nil {
+		if k, err = seal.Create(e.keyFile()); err != nil {
 			return err
 		}
 	}
-	if err := seal.Check(ctx, n.store, n.keyset); err != nil {
+	if err := seal.Check(ctx, n.store, k); err != nil {
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
+	n.keyset = seal.NewLive(k)
 	tables := append(provider.Indexed(), vault.Indexed(n.keyset), session.Indexed(n.keyset))
 	if err := n.store.Index(ctx, tables...); err != nil {
 		return fmt.Errorf("store %s: %w", e.name(), err)
@@ -289,15 +292,16 @@ func takeLease(e engine, key string) (l *lease, fresh bool, err error) {
 // would fail, or seal with another key than this process does.
 func (n *node) joins(e engine, key string) error {
 	k, err := readKey(e, key)
+	inUse := n.keyset.Keyset()
 	switch {
 	case err != nil:
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	case k == nil:
 		return fmt.Errorf("store %s: %w", e.name(), missingKey(e))
-	case k.Fingerprint() != n.keyset.Fingerprint():
+	case k.Fingerprint() != inUse.Fingerprint():
 		return fmt.Errorf("store %s: the sealing key of the new configuration is another one: %w", e.name(), seal.ErrForeignKey)
-	case !k.Same(n.keyset):
-		return fmt.Errorf("store %s: the keys in the sealing key of the new configuration (%v) are others than those in use (%v): stop and start the server, a reload does not change them", e.name(), k.Keys(), n.keyset.Keys())
+	case !k.Same(inUse):
+		return fmt.Errorf("store %s: the keys in the sealing key of the new configuration (%v) are others than those in use (%v): stop and start the server, a reload does not change them", e.name(), k.Keys(), inUse.Keys())
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nightlatch/nightlatch/storage/postgres/postgrestest"
+	"github.com/nightlatch/nightlatch/storage/seal"
 )
 
 // shortLived is the demo with single use and access tokens that live for
@@ -127,6 +128,66 @@ func TestStoreCommandsKeepEverybody(t *testing.T) {
 	u.works()
 }
 
+// TestRekeyWhileTheGatewayRuns: nobody waits for it, nobody has to log in again, and
+// what the gateway does after it, a reload and a start included, is done with the new
+// key alone.
+func TestRekeyWhileTheGatewayRuns(t *testing.T) {
+	u := use(t, newGateway(t, shortLived(t)))
+	file := filepath.Join(u.Dir, "nightlatch-data", "nightlatch.key")
+	keys := func() []seal.KeyID {
+		t.Helper()
+		k, err := seal.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.Keys()
+	}
+	was := keys()
+	for range 2 {
+		stop, over := make(chan struct{}), make(chan struct{})
+		go func() { // a job asks all the while
+			defer close(over)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if r := u.Token("alice"); r.Code != 0 {
+						t.Errorf("while it is rekeyed the job gets %+v", r)
+						return
+					}
+				}
+			}
+		}()
+		r := u.command("store", "rekey")
+		close(stop)
+		<-over
+		now := keys()
+		if len(now) != 1 || now[0] == was[0] || !strings.Contains(r.Stdout, now[0].String()) {
+			t.Errorf("keys %v, before %v: %s", now, was, r.Stdout)
+		}
+		was = now
+		u.works()
+		if r := u.Reload(); r.Code != 0 {
+			t.Errorf("a reload after it: %+v", r)
+		}
+	}
+	if left, _ := filepath.Glob(file + ".*"); len(left) > 0 {
+		t.Errorf("files left: %v", left)
+	}
+	u.Kill()
+	u.Start()
+	u.works()
+	// Another file is not the key in use.
+	u.command("store", "new-key", "--out", "other.key")
+	other := strings.Replace(shortLived(t), "store badger ./nightlatch-data", "store badger ./nightlatch-data\n\t\tkey {file."+filepath.Join(u.Dir, "other.key")+"}", 1)
+	u.WriteConfig(other)
+	if r := u.Run(nil, "store", "rekey"); r.Code == 0 || !strings.Contains(r.Stderr, "another key") {
+		t.Errorf("with another key file: %+v", r)
+	}
+	u.works()
+}
+
 // TestMovesBetweenEngines: from a folder into PostgreSQL and back, with a rekey
 // there: nobody has to log in or to consent again, and no token is refused.
 func TestMovesBetweenEngines(t *testing.T) {
@@ -195,7 +256,7 @@ func TestBackupOnlyOverAUnixSocket(t *testing.T) {
 	port := freePort(t)
 	g := newGateway(t, strings.Replace(example(t), "{\n", fmt.Sprintf("{\n\tadmin localhost:%s\n", port), 1))
 	g.Start()
-	for method, path := range map[string]string{http.MethodGet: "store/backup", http.MethodPost: "realms/demo/rotate-keys"} {
+	for path, method := range map[string]string{"store/backup": http.MethodGet, "realms/demo/rotate-keys": http.MethodPost, "store/rekey": http.MethodPost} {
 		req, err := http.NewRequest(method, "http://localhost:"+port+"/nightlatch/"+path, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -210,7 +271,7 @@ func TestBackupOnlyOverAUnixSocket(t *testing.T) {
 		}
 	}
 	for name, args := range map[string][]string{
-		"backup": {"store", "backup", "b.backup"}, "new keys": {"realm", "rotate-keys"},
+		"backup": {"store", "backup", "b.backup"}, "new keys": {"realm", "rotate-keys"}, "a new key": {"store", "rekey"},
 	} {
 		if r := g.Run(nil, args...); r.Code != 75 || !strings.Contains(r.Stderr, "another process") {
 			t.Errorf("%s: %+v", name, r)

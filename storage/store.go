@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -38,6 +39,7 @@ type Store struct {
 	retryFor time.Duration
 	updated  func(took time.Duration, err error)
 	stats    Stats
+	settling eras
 }
 
 // Stats counts what a Store did since it was made.
@@ -90,6 +92,7 @@ func (s *Store) Update(ctx context.Context, fn func(Tx) error) error {
 
 func (s *Store) update(ctx context.Context, fn func(Tx) error) error {
 	s.stats.Updates.Add(1)
+	defer s.settling.enter()()
 	// Pauses are real time, whatever clock judges expiry: they let the
 	// transaction that won finish.
 	waited, pause := time.Duration(0), time.Millisecond
@@ -116,6 +119,73 @@ func (s *Store) update(ctx context.Context, fn func(Tx) error) error {
 		waited += wait
 		pause = min(2*pause, 100*time.Millisecond)
 	}
+}
+
+// Settle returns when every Update has ended that runs now. Those that begin
+// meanwhile are not waited for.
+func (s *Store) Settle(ctx context.Context) error {
+	select {
+	case <-s.settling.turn():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for transactions: %w", context.Cause(ctx))
+	}
+}
+
+// eras count who came in before and after a turn.
+type eras struct {
+	mu      sync.Mutex
+	now     int
+	inside  map[int]int // by era
+	waiting map[chan struct{}]int
+}
+
+// enter returns how to leave.
+func (s *eras) enter() (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inside == nil {
+		s.inside, s.waiting = map[int]int{}, map[chan struct{}]int{}
+	}
+	n := s.now
+	s.inside[n]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.inside[n]--; s.inside[n] > 0 {
+			return
+		}
+		delete(s.inside, n)
+		for waits, era := range s.waiting {
+			if s.empty(era) {
+				close(waits)
+				delete(s.waiting, waits)
+			}
+		}
+	}
+}
+
+// turn begins a new era, and tells when all before it are empty.
+func (s *eras) turn() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waits := make(chan struct{})
+	if s.empty(s.now) {
+		close(waits)
+	} else {
+		s.waiting[waits] = s.now
+	}
+	s.now++
+	return waits
+}
+
+func (s *eras) empty(upTo int) bool {
+	for era := range s.inside {
+		if era <= upTo {
+			return false
+		}
+	}
+	return true
 }
 
 // unknownAttempts is how often Converge runs a closure at most.

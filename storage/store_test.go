@@ -430,3 +430,37 @@ func TestCounterOfIDsThatBeginAlike(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestSettle waits for the updates that run, whatever they wait for.
+func TestSettle(t *testing.T) {
+	s := storagetest.New(t, time.Now)
+	settled := func(within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		return s.Settle(ctx)
+	}
+	if err := settled(10 * time.Second); err != nil {
+		t.Errorf("nothing runs: %v", err)
+	}
+	inside, release, over := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		over <- s.Update(t.Context(), func(storage.Tx) error {
+			close(inside)
+			<-release
+			return errors.New("it changed its mind")
+		})
+	}()
+	<-inside
+	for range 2 { // the second finds one that runs since before the first
+		if err := settled(20 * time.Millisecond); err == nil {
+			t.Error("it did not wait for one that runs")
+		}
+	}
+	close(release)
+	if err := <-over; err == nil {
+		t.Error("the update's own error is lost")
+	}
+	if err := settled(10 * time.Second); err != nil {
+		t.Errorf("after it has ended: %v", err)
+	}
+}

@@ -16,6 +16,11 @@ type RekeyConfig struct {
 	Store *storage.Store
 	// File is the key file, which has to be writable, and its folder too.
 	File string
+	// Live is what this process, the only one, seals with while it goes on to use
+	// the store: everything that it writes is sealed with the new key from the
+	// moment on when that is on disk, and Rekey does the rest. nil: nobody else has
+	// the store open.
+	Live *Live
 	// Progress, if not nil, is told now and then how many items were looked at in
 	// a step: "sealing anew", then "verifying".
 	Progress func(step string, items int)
@@ -30,8 +35,8 @@ type Rekeyed struct {
 
 // Rekey replaces the sealing key of a store: it adds a key to the file, seals
 // every value anew, makes sure that the new key alone opens all of them, and
-// drops the others. Nobody else may have the store open. Derived keys stay, and
-// so do all hashes, forms and sessions that hang on them.
+// drops the others. No other process may have the store open. Derived keys stay,
+// and so do all hashes, forms and sessions that hang on them.
 //
 // The order lets the process die at any instant: at each moment the key file on
 // disk opens all that the store holds, and the same command again goes on. The
@@ -53,6 +58,11 @@ func Rekey(ctx context.Context, c RekeyConfig) (Rekeyed, error) {
 	if err := Check(ctx, c.Store, k); err != nil {
 		return Rekeyed{}, err
 	}
+	if c.Live != nil {
+		if err := c.takeOver(ctx, k); err != nil {
+			return Rekeyed{}, err
+		}
+	}
 	r := Rekeyed{Newest: k.newest}
 	if r.Resealed, err = c.reseal(ctx, k); err != nil {
 		return r, fmt.Errorf("sealing anew: %w", err)
@@ -73,10 +83,33 @@ func Rekey(ctx context.Context, c RekeyConfig) (Rekeyed, error) {
 	if err := newest.Save(c.File, true); err != nil {
 		return r, err
 	}
+	if c.Live != nil {
+		c.Live.exchange(newest)
+	}
 	if err := os.Remove(c.old()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return r, fmt.Errorf("removing the old sealing key: %w", err)
 	}
 	return r, nil
+}
+
+// takeOver lets the process seal with the new key, and waits until nothing is
+// written any more that was sealed before: transactions that run, and behind them,
+// since commits come in order, those whose callers have left.
+func (c RekeyConfig) takeOver(ctx context.Context, k *Keyset) error {
+	if !k.opens(c.Live.Keyset()) {
+		return fmt.Errorf("the key file %s is another one than the key in use: %w", c.File, ErrForeignKey)
+	}
+	c.Live.exchange(k)
+	err := c.Store.Settle(ctx)
+	if err == nil {
+		err = c.Store.Converge(ctx, func(tx storage.Tx) error {
+			return note{Fingerprint: k.Fingerprint(), Keys: k.holds}.put(tx)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("waiting for what is sealed with the old key: %w", err)
+	}
+	return nil
 }
 
 func (c RekeyConfig) old() string { return c.File + ".old" }

@@ -87,6 +87,7 @@ func siteOf(j Job, sites []Site) (Site, error) {
 			found = append(found, s)
 		}
 	}
+	slices.Sort(all) // sites come in any order
 	switch {
 	case len(found) == 1:
 		return found[0], nil

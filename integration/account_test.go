@@ -90,6 +90,9 @@ func TestAccountConsole(t *testing.T) {
 	}
 	b.Wants("portal")
 	b.Wants("nightly-backup")
+	if !b.Has(`a[href*="job=nightly-backup"]`) {
+		t.Error("the job cannot be removed alone")
+	}
 	b.fits("access")
 
 	b.Click(`a[href*="/account/remove?application="]`)

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +196,35 @@ func TestO60_BackgroundAccess(t *testing.T) {
 	w.refresh("other", last.refreshed()).ok()
 	w.advance(30 * day)
 	b.visit("alice", "").shows("No application has background access")
+}
+
+// A job that was consented to goes alone; the grant and the other jobs stay.
+func TestO60_RemoveOneJob(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	const scope = "openid profile offline_access"
+	page, _ := b.open("GET", authURL("reports", scope, "authorization_details", details("nightly-backup", "report")), nil)
+	page = b.press(page, "login", "username", "alice", "password", "alice-pw")
+	_, left := b.submit(page, "consent", url.Values{"accept": {"yes"}})
+	grant := w.exchange("reports", left.Query().Get("code")).ok()
+
+	page = b.visit("", "").shows("nightly-backup", "report", "not used yet", "sees: ")
+	link := jobLink.FindStringSubmatch(page.body)
+	if link == nil || !strings.HasSuffix(unescape(link[1]), "job=nightly-backup") {
+		t.Fatalf("no link in\n%s", page.body)
+	}
+	ask := b.visit("", strings.TrimPrefix(unescape(link[1]), "/realms/demo/account")).shows("Remove the job nightly-backup?", "What else you allowed stays")
+	if got := w.refresh("reports", grant.refreshed()).ok().jobs(); len(got) != 2 {
+		t.Errorf("looking at the question left %v", got)
+	}
+	b.press(ask, "remove").shows("Removed.", "report").hides("nightly-backup")
+	if got := w.refresh("reports", grant.refreshed()).ok().jobs(); !slices.Equal(got, []string{"report"}) {
+		t.Errorf("a refresh names %v", got)
+	}
+	if rows := w.kept(audit.Query{Types: []event.Type{event.UpdateConsent}}); len(rows) != 1 || rows[0].Details["removed_job"] != "nightly-backup" || rows[0].IP == "" {
+		t.Errorf("events %+v", rows)
+	}
+	b.press(ask, "remove").shows("had ended already")
 }
 
 // A form has to come from a page of this very session, and an id has to be the
@@ -474,6 +504,7 @@ func TestAccountActivity(t *testing.T) {
 }
 
 var (
+	jobLink    = regexp.MustCompile(`href="([^"]*/account/remove\?[^"]*job=[^"]*)"`)
 	removeLink = regexp.MustCompile(`href="([^"]*/account/remove\?[^"]*)"`)
 	olderLink  = regexp.MustCompile(`href="([^"]*/account/activity\?after=[^"]*)"`)
 )

@@ -2,15 +2,13 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
-	"github.com/nightlatch/nightlatch/provider/consent"
-	"github.com/nightlatch/nightlatch/provider/event"
-	"github.com/nightlatch/nightlatch/provider/session"
+	"github.com/nightlatch/nightlatch/provider/standing"
+	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -27,17 +25,16 @@ func (p *Provider) WithdrawJob(ctx context.Context, sub, clientID, job string) e
 		if err != nil {
 			return err
 		}
-		gone, err := consent.WithdrawJob(tx, p.config.Realm, sub, c.ID, job, now)
-		if err != nil || !gone {
+		u, err := user.Users.Shared(tx, p.config.Realm, sub)
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
-		tell(event.Event{
-			Time: now, Type: event.UpdateConsent, Realm: p.config.Realm, Client: clientID, Subject: sub,
-			Details: map[string]string{"removed_job": job},
-		})
-		return session.WithdrawDetails(tx, p.config.Realm, sub, c.ID, func(d []json.RawMessage) []json.RawMessage {
-			return consent.WithoutJob(d, job)
-		})
+		events, err := standing.WithdrawJob(tx, p.config.Realm, u, c, job, now)
+		tell(events...)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("withdrawing job: %w", err)

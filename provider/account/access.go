@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/consent"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/session"
@@ -106,17 +107,27 @@ func (held holder) paused(now time.Time) string {
 	return pausedClient
 }
 
-// jobs that used one grant or more, the last time of each, by name.
-func (held holder) jobs(now time.Time, grants ...session.ClientSession) []Job {
-	last := map[string]time.Time{}
+// jobs that may use one grant or more, or have done so, by name, with the last
+// time of each. Those that were consented to can be removed one by one.
+func (held holder) jobs(v *visit, grants ...session.ClientSession) []Job {
+	last, allowed := map[string]time.Time{}, map[string]oidc.OfflineJob{}
 	for _, cs := range grants {
+		for _, job := range consent.NeededJobs(cs.AuthorizationDetails, nil) {
+			allowed[job.Job] = job
+			last[job.Job] = last[job.Job]
+		}
 		for name, at := range held.uses[cs.ID] {
 			last[name] = latest(last[name], at)
 		}
 	}
 	var out []Job
 	for _, name := range slices.Sorted(maps.Keys(last)) {
-		out = append(out, Job{Name: name, LastUsed: moment(last[name], now)})
+		job := Job{Name: name, Used: !last[name].IsZero(), LastUsed: moment(last[name], v.now)}
+		if consented, ok := allowed[name]; ok {
+			job.Sees = scopeNames(held.st.Scopes, consented.Scopes())
+			job.Remove = v.at("/remove", "application", held.client.ID, "job", name)
+		}
+		out = append(out, job)
 	}
 	return out
 }
@@ -135,7 +146,7 @@ func (held holder) grant(v *visit, cs session.ClientSession) Grant {
 	g := Grant{
 		Granted: moment(cs.Created, v.now), Browser: browserName(cs.Browser), Address: cs.IP,
 		Scopes: scopeNames(held.st.Scopes, cs.Scopes), Used: cs.LastUsed.After(cs.Created) || len(held.uses[cs.ID]) > 0,
-		Unused: span(policy.OfflineIdle), Jobs: held.jobs(v.now, cs),
+		Unused: span(policy.OfflineIdle), Jobs: held.jobs(v, cs),
 		Remove: v.at("/remove", "grant", cs.ID),
 	}
 	last := cs.LastUsed
@@ -176,6 +187,7 @@ func (h *Handler) access(v *visit) error {
 type removal struct {
 	holder
 	grant *session.ClientSession
+	job   string // alone; "": the access as a whole
 	// whole: nothing is left to the application afterwards, so that its consent
 	// goes too: it would make the next grant unseen.
 	whole bool
@@ -205,6 +217,12 @@ func (h *Handler) removal(tx storage.Tx, v *visit) (removal, error) {
 	}
 	if r.holder, err = h.holder(tx, v, c); err != nil {
 		return r, err
+	}
+	if r.job = v.params.Get("job"); r.job != "" {
+		if !slices.ContainsFunc(r.jobs(v, r.live...), func(j Job) bool { return j.Name == r.job && j.Remove != "" }) {
+			return r, errGone
+		}
+		return r, nil
 	}
 	r.whole = r.grant == nil || !slices.ContainsFunc(r.live, func(cs session.ClientSession) bool { return cs.ID != r.grant.ID })
 	return r, nil
@@ -240,10 +258,14 @@ func (h *Handler) askRemove(v *visit) error {
 	} else {
 		view.Form.Fields = []Field{{"application", r.client.ID}}
 	}
+	if r.job != "" {
+		view.Job = r.job
+		view.Form.Fields = append(view.Form.Fields, Field{"job", r.job})
+	}
 	if from := v.params.Get("from"); from == fromApplications {
 		view.Form.Fields = append(view.Form.Fields, Field{"from", from})
 	}
-	view.Jobs = r.jobs(v.now, ending...)
+	view.Jobs = r.jobs(v, ending...)
 	h.Pages.remove(v, v.origin(), view)
 	return nil
 }
@@ -254,6 +276,10 @@ func (h *Handler) remove(v *visit) error {
 		r, err := h.removal(tx, v)
 		if err != nil {
 			return nil, false, err
+		}
+		if r.job != "" {
+			events, err := standing.WithdrawJob(tx, h.Realm, v.user, r.client, r.job, v.now)
+			return events, false, err
 		}
 		if r.whole {
 			return standing.Withdraw(tx, h.Realm, v.user, r.client.ID, v.now)

@@ -40,10 +40,13 @@ type Form struct {
 // Field is a hidden field of a form.
 type Field struct{ Name, Value string }
 
-// Job is a job that used a grant.
+// Job is a job that may use a grant, or has done so.
 type Job struct {
 	Name     string
+	Sees     []string // in words
+	Used     bool
 	LastUsed Moment
+	Remove   string // address; "": it goes with the grant alone
 }
 
 // Grant is one grant of an application.
@@ -84,6 +87,7 @@ type Remove struct {
 	Form
 	Back        string
 	Application string
+	Job         string // alone; "": the access as a whole
 	Grant       *Grant // nil: all of the application
 	Grants      int    // that the application has
 	Whole       bool   // the application has nothing left afterwards

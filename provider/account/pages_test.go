@@ -34,7 +34,7 @@ func TestPages(t *testing.T) {
 	used := Grant{
 		Granted: moment(t0.Add(-49*time.Hour), t0), Browser: "Firefox on Linux", Address: "192.0.2.7", Scopes: []string{"Who you are", "User profile"},
 		LastUsed: moment(t0.Add(-2*time.Hour), t0), Used: true, Unused: "30 days", Ends: &ends,
-		Jobs: []Job{{"nightly-backup", moment(t0.Add(-2*time.Hour), t0)}, {evil, moment(t0, t0)}}, Remove: "/realms/demo/account/remove?grant=a&b",
+		Jobs: []Job{{Name: "nightly-backup", Used: true, LastUsed: moment(t0.Add(-2*time.Hour), t0)}, {Name: evil, Sees: []string{evil}, Remove: "/realms/demo/account/remove?application=1&job=x"}}, Remove: "/realms/demo/account/remove?grant=a&b",
 	}
 	fresh := Grant{Granted: moment(t0, t0), Browser: evil, Address: "2001:db8::1", Unused: "30 days", Remove: "/realms/demo/account/remove?grant=b"}
 	here := Login{Here: true, Browser: "Firefox on Linux", Address: "192.0.2.7", Started: used.LastUsed, LastAccess: moment(t0, t0), Applications: []string{"Account console", evil}, SignOut: "/realms/demo/account/sign-out?session=1"}
@@ -52,6 +52,9 @@ func TestPages(t *testing.T) {
 		},
 		"remove_application": func(v *visit) {
 			p.remove(v, "", Remove{Form: form, Back: "/realms/demo/account", Application: "Portal", Grants: 3, Whole: true, Within: "5 minutes"})
+		},
+		"remove_job": func(v *visit) {
+			p.remove(v, "", Remove{Form: form, Back: "/realms/demo/account", Application: evil, Job: evil, Grants: 1, Within: "5 minutes"})
 		},
 		"remove_consent": func(v *visit) {
 			p.remove(v, "/applications", Remove{Form: form, Back: "/realms/demo/account/applications", Application: "Portal", Whole: true})

@@ -172,7 +172,9 @@ func (h *Handler) getSessions(c *call) (any, error) {
 		if err != nil {
 			return err
 		}
-		slices.SortStableFunc(rows, func(a, b storage.Row[session.UserSession]) int { return b.Record.LastAccess.Compare(a.Record.LastAccess) })
+		slices.SortStableFunc(rows, func(a, b storage.Row[session.UserSession]) int {
+			return b.Record.LastAccess.Compare(a.Record.LastAccess)
+		})
 		policy := session.PolicyOf(c.settings, &client.Client{}).ForUser(c.user.NotBefore)
 		for _, row := range rows {
 			us := row.Record

@@ -79,7 +79,7 @@ var eventNames = map[event.Type]string{
 	event.RevokeGrant:           "Access taken back",
 	event.RevokeGrantError:      "Taking back access was refused",
 	event.GrantConsent:          "You allowed an application",
-	event.UpdateConsent:         "You allowed an application more",
+	event.UpdateConsent:         "You changed what an application may do",
 	event.ConsentDenied:         "You did not allow an application",
 	event.Logout:                "Logged out",
 	event.LogoutError:           "A logout was refused",

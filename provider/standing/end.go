@@ -1,6 +1,7 @@
 package standing
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -115,6 +116,23 @@ func Withdraw(tx storage.Tx, realmName string, u *user.User, clientID string, no
 		})
 	}
 	return events, more, nil
+}
+
+// WithdrawJob takes one job out of what a user consented to at a client, and out of
+// his offline sessions there; the others stay. A job that was not consented to is
+// fine.
+func WithdrawJob(tx storage.Tx, realmName string, u *user.User, c *client.Client, job string, now time.Time) ([]event.Event, error) {
+	gone, err := consent.WithdrawJob(tx, realmName, u.ID, c.ID, job, now)
+	if err != nil || !gone {
+		return nil, err
+	}
+	err = session.WithdrawDetails(tx, realmName, u.ID, c.ID, func(d []json.RawMessage) []json.RawMessage {
+		return consent.WithoutJob(d, job)
+	})
+	return []event.Event{{
+		Time: now, Type: event.UpdateConsent, Realm: realmName, Client: c.ClientID, Subject: u.ID, Username: u.Username,
+		Details: map[string]string{"removed_job": job},
+	}}, err
 }
 
 // LogOut is an administrator's "log out all sessions" of a user: his logins end,

@@ -85,6 +85,14 @@ func (s *Store) indexAlone(ctx context.Context, tables []Indexed) error {
 		_, err := s.Hold(ctx, indexing, s.node, indexingFor)
 		return err
 	}
+	if err := hold(); err != nil {
+		return err
+	}
+	// Another node may just have done it.
+	tables, err := s.stale(ctx, tables)
+	if err != nil {
+		return err
+	}
 	for _, t := range tables {
 		for _, step := range []func(Tx, []byte) ([]byte, error){t.pruneRows, t.pruneUnique, t.linkRecords} {
 			for last := []byte(nil); ; {
@@ -101,10 +109,17 @@ func (s *Store) indexAlone(ctx context.Context, tables []Indexed) error {
 				}
 			}
 		}
-		err := s.Converge(ctx, func(tx Tx) error { return tx.Put(Item{Key: layoutKey(t), Value: []byte(t.layout())}) })
-		if err != nil {
-			return fmt.Errorf("noting layout of table %s: %w", t.tableName(), err)
+	}
+	err = s.Converge(ctx, func(tx Tx) error {
+		for _, t := range tables {
+			if err := tx.Put(Item{Key: layoutKey(t), Value: []byte(t.layout())}); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("noting layouts of tables: %w", err)
 	}
 	if s.node == "" {
 		return nil

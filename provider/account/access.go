@@ -114,7 +114,9 @@ func (held holder) jobs(v *visit, grants ...session.ClientSession) []Job {
 	for _, cs := range grants {
 		for _, job := range consent.NeededJobs(cs.AuthorizationDetails, nil) {
 			allowed[job.Job] = job
-			last[job.Job] = last[job.Job]
+			if _, used := last[job.Job]; !used {
+				last[job.Job] = time.Time{} // it may, and has not yet
+			}
 		}
 		for name, at := range held.uses[cs.ID] {
 			last[name] = latest(last[name], at)

@@ -103,10 +103,10 @@ func serveBackup(a *App, w http.ResponseWriter, r *http.Request) error {
 // leaves, the same request again goes on.
 func serveRekey(a *App, w http.ResponseWriter, r *http.Request) error {
 	if a.engine.shared() {
-		return apiError(http.StatusConflict, errors.New("other nodes may have this store open, and would not know the new key: stop them all, then rekey"))
+		return apiError(http.StatusConflict, errors.New("other nodes that have this store open would not know the new key"))
 	}
 	if !a.lease.rekeying.TryLock() {
-		return apiError(http.StatusConflict, errors.New("the store is being rekeyed"))
+		return apiError(http.StatusServiceUnavailable, errors.New("the store is being rekeyed already: ask again when that is done"))
 	}
 	defer a.lease.rekeying.Unlock()
 	done, err := seal.Rekey(r.Context(), seal.RekeyConfig{Store: a.lease.store, File: r.URL.Query().Get("file"), Live: a.lease.keyset})

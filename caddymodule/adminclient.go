@@ -85,6 +85,9 @@ func (g *running) ask(method, path string, e engine) (*http.Response, error) {
 		if json.Unmarshal(raw, &answer) != nil || answer.Error == "" {
 			answer.Error = resp.Status
 		}
+		if resp.StatusCode == http.StatusConflict {
+			return nil, fmt.Errorf("%w: a gateway uses it, and answers: %s", errInUse, answer.Error)
+		}
 		return nil, fmt.Errorf("the gateway answers: %s", answer.Error)
 	}
 	if name := resp.Header.Get(storeHeader); name != e.name() {

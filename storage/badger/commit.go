@@ -32,35 +32,53 @@ func (b *Backend) Update(ctx context.Context, fn func(storage.Tx) error) error {
 }
 
 func (b *Backend) update(ctx context.Context, fn func(tx) error) error {
-	if b.runner.isCurrent() {
-		return storage.ErrNested
-	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
-	select {
-	case <-b.gate.Closed():
-		return storage.ErrClosed
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case b.jobs <- j:
-	}
-	select {
-	case <-j.done:
-		return j.err
-	case <-ctx.Done():
-		if j.taken.CompareAndSwap(false, true) {
+	// To know its own goroutine costs a request more than all else here. Only who
+	// waits for long asks whether it waits for itself.
+	long := time.NewTimer(longWait)
+	defer long.Stop()
+	for queued := false; !queued; {
+		select {
+		case <-b.gate.Closed():
+			return storage.ErrClosed
+		case <-ctx.Done():
 			return context.Cause(ctx)
-		}
-	case <-b.done:
-		if j.taken.CompareAndSwap(false, true) {
-			return storage.ErrClosed // the committer ended before its turn
+		case <-long.C:
+			if b.runner.isCurrent() {
+				return storage.ErrNested
+			}
+		case b.jobs <- j:
+			queued = true
 		}
 	}
-	<-j.done // it has begun: its outcome counts
-	return j.err
+	for {
+		select {
+		case <-j.done:
+			return j.err
+		case <-ctx.Done():
+			if j.taken.CompareAndSwap(false, true) {
+				return context.Cause(ctx)
+			}
+		case <-b.done:
+			if j.taken.CompareAndSwap(false, true) {
+				return storage.ErrClosed // the committer ended before its turn
+			}
+		case <-long.C:
+			if b.runner.isCurrent() && j.taken.CompareAndSwap(false, true) {
+				return storage.ErrNested
+			}
+			continue
+		}
+		<-j.done // it has begun: its outcome counts
+		return j.err
+	}
 }
+
+// longWait is longer than a commit should take.
+const longWait = 50 * time.Millisecond
 
 // commitLoop takes what waits, folds it into one commit, and tells everybody.
 func (b *Backend) commitLoop() {

@@ -20,8 +20,8 @@ func Run(fn func() error) (err error) {
 
 // Goroutine tells goroutines apart, so that an Update inside the closure of an
 // Update is an error instead of a wait for itself. It is the number in the first
-// line of the stack, "goroutine 7 [", and takes about a microsecond; a synced
-// commit takes some hundreds.
+// line of the stack, "goroutine 7 [". The runtime walks all of the stack for it: some
+// 50 µs below an HTTP server, a tenth of a refresh.
 func Goroutine() uint64 {
 	var buf [32]byte
 	s := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))

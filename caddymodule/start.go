@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -168,6 +169,9 @@ func (a *App) serve() {
 	a.lease.hub.join(a.listener)
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
+	// What it took to load a configuration and to hash its passwords goes back to
+	// the system now, not minutes later.
+	a.loops.Go(debug.FreeOSMemory)
 	for _, r := range a.realms {
 		a.loops.Go(func() { r.provider.Run(ctx) })
 	}

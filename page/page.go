@@ -38,7 +38,7 @@ type Set struct {
 // slash.
 func New(files fs.FS, resources, owner string) (*Set, error) {
 	s := &Set{StylePath: resources + "/" + styleName, owner: owner, templates: map[string]*template.Template{}}
-	base, err := template.New("frame").Parse(frame)
+	base, err := template.New("frame").Funcs(words).Parse(frame)
 	if err == nil {
 		_, err = base.New("console").Parse(console)
 	}

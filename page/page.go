@@ -3,7 +3,7 @@ package page
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
@@ -18,6 +18,8 @@ var (
 	frame string
 	//go:embed console.html
 	console string
+	//go:embed all:parts
+	shared embed.FS
 	//go:embed style.css
 	style []byte
 	// styleName changes with the stylesheet, which may be kept for ever.
@@ -33,7 +35,8 @@ type Set struct {
 }
 
 // New parses the templates *.html of files; _name.html is no page but a part that
-// all pages can take in, as the template name (go:embed needs all: for it). owner is the name at the head of
+// all pages can take in, as the template name (go:embed needs all: for it); those
+// of parts/ are there on every page. owner is the name at the head of
 // each page; the stylesheet is linked below resources, a path without a trailing
 // slash.
 func New(files fs.FS, resources, owner string) (*Set, error) {
@@ -45,13 +48,18 @@ func New(files fs.FS, resources, owner string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parsing frames: %w", err)
 	}
-	parts, err := fs.Glob(files, "_*.html")
-	if err != nil {
-		return nil, fmt.Errorf("listing templates: %w", err)
-	}
-	for _, name := range parts {
-		if err := parse(base, strings.TrimPrefix(stem(name), "_"), files, name); err != nil {
-			return nil, err
+	for _, from := range []struct {
+		files fs.FS
+		parts string
+	}{{shared, "parts/_*.html"}, {files, "_*.html"}} {
+		parts, err := fs.Glob(from.files, from.parts)
+		if err != nil {
+			return nil, fmt.Errorf("listing templates: %w", err)
+		}
+		for _, name := range parts {
+			if err := parse(base, strings.TrimPrefix(stem(name), "_"), from.files, name); err != nil {
+				return nil, err
+			}
 		}
 	}
 	pages, err := fs.Glob(files, "[^_]*.html")

@@ -50,6 +50,10 @@ var mayImport = map[string][]string{
 		"storage", "provider/oidc", "provider/event", "provider/realm", "provider/client", "provider/user", "provider/session", "provider/consent", "provider/token",
 	},
 
+	"provider/visitor": {
+		"storage", "provider/oidc", "provider/realm", "provider/client", "provider/user", "provider/session", "provider/standing", "provider/endpoint",
+	},
+
 	"provider/authorize":  domain,
 	"provider/login":      domain,
 	"provider/device":     domain,
@@ -59,7 +63,8 @@ var mayImport = map[string][]string{
 	"provider/userinfo":   domain,
 	"provider/discovery":  domain,
 	"provider/logout":     domain,
-	"provider/account":    append([]string{"page"}, domain...),
+	"provider/account":    append([]string{"page", "provider/visitor"}, domain...),
+	"provider/console":    append([]string{"page", "provider/visitor"}, domain...),
 	"provider/admin":      append([]string{"provider/declared"}, domain...),
 
 	"provider":              {"storage", "provider/..."},

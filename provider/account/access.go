@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -124,7 +125,7 @@ func (held holder) jobs(v *visit, grants ...session.ClientSession) []Job {
 	}
 	var out []Job
 	for _, name := range slices.Sorted(maps.Keys(last)) {
-		job := Job{Name: name, Used: !last[name].IsZero(), LastUsed: moment(last[name], v.now)}
+		job := Job{Name: name, Used: !last[name].IsZero(), LastUsed: page.At(last[name], v.now)}
 		if consented, ok := allowed[name]; ok {
 			job.Sees = scopeNames(held.st.Scopes, consented.Scopes())
 			job.Remove = v.at("/remove", "application", held.client.ID, "job", name)
@@ -146,18 +147,18 @@ func latest(a, b time.Time) time.Time {
 func (held holder) grant(v *visit, cs session.ClientSession) Grant {
 	policy := held.st.Policy()
 	g := Grant{
-		Granted: moment(cs.Created, v.now), Browser: browserName(cs.Browser), Address: cs.IP,
+		Granted: page.At(cs.Created, v.now), Browser: page.Browser(cs.Browser), Address: cs.IP,
 		Scopes: scopeNames(held.st.Scopes, cs.Scopes), Used: cs.LastUsed.After(cs.Created) || len(held.uses[cs.ID]) > 0,
-		Unused: span(policy.OfflineIdle), Jobs: held.jobs(v, cs),
+		Unused: page.Span(policy.OfflineIdle), Jobs: held.jobs(v, cs),
 		Remove: v.at("/remove", "grant", cs.ID),
 	}
 	last := cs.LastUsed
 	for _, at := range held.uses[cs.ID] {
 		last = latest(last, at)
 	}
-	g.LastUsed = moment(last, v.now)
+	g.LastUsed = page.At(last, v.now)
 	if end := policy.OfflineMaxEnd(&cs); !end.IsZero() {
-		at := moment(end, v.now)
+		at := page.At(end, v.now)
 		g.Ends = &at
 	}
 	return g
@@ -250,7 +251,7 @@ func (h *Handler) askRemove(v *visit) error {
 	h.ask(v, &r.holder)
 	view := Remove{
 		Form: h.form(v, "/remove"), Back: v.at(v.origin()), Application: clientName(r.client),
-		Grants: len(r.live), Whole: r.whole, Within: span(r.st.Policy().AccessLifespan),
+		Grants: len(r.live), Whole: r.whole, Within: page.Span(r.st.Policy().AccessLifespan),
 	}
 	ending := r.live
 	if r.grant != nil {
@@ -302,5 +303,3 @@ func (h *Handler) remove(v *visit) error {
 
 // errGone: there is nothing of this person's under that id (any more).
 var errGone = oidc.Errorf(oidc.CodeInvalidRequest, "there is no such access; it may have ended already").WithStatus(http.StatusNotFound)
-
-var errOff = oidc.Errorf(oidc.CodeAccessDenied, "the account console is switched off here").WithStatus(http.StatusForbidden)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
 	"github.com/nightlatch/nightlatch/provider/oidc"
@@ -42,10 +43,10 @@ func (h *Handler) applications(v *visit) error {
 			given := Consent{
 				Name: clientName(c), Description: c.Description, URL: link(c.BaseURL),
 				Scopes: scopeNames(scopes, row.Record.Scopes), Background: slices.Contains(row.Record.Scopes, oidc.ScopeOfflineAccess),
-				Given: moment(row.Record.CreatedAt, v.now), Remove: v.at("/remove", "application", c.ID, "from", fromApplications),
+				Given: page.At(row.Record.CreatedAt, v.now), Remove: v.at("/remove", "application", c.ID, "from", fromApplications),
 			}
 			if row.Record.UpdatedAt.After(row.Record.CreatedAt) {
-				at := moment(row.Record.UpdatedAt, v.now)
+				at := page.At(row.Record.UpdatedAt, v.now)
 				given.Changed = &at
 			}
 			view.Consents = append(view.Consents, given)

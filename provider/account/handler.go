@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,11 +14,10 @@ import (
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/keys"
-	"github.com/nightlatch/nightlatch/provider/oidc"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/session"
-	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/user"
+	"github.com/nightlatch/nightlatch/provider/visitor"
 	"github.com/nightlatch/nightlatch/provider/web"
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -106,67 +104,20 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, get, post action
 	}
 }
 
-// step of the console's forms in their CSRF proofs.
-const step = "account"
+func (h *Handler) reception() visitor.Reception {
+	return visitor.Reception{
+		Store: h.Store, Realm: h.Realm, Browser: h.Browser, Now: h.Now, Random: h.Random, Client: client.Account, Step: "account",
+	}
+}
 
 // visit tells who asks. Nobody is nil without an error: the answer is on its way
 // to the login.
 func (h *Handler) visit(w http.ResponseWriter, r *http.Request) (*visit, error) {
-	v := &visit{w: w, r: r, now: h.Now().UTC()}
-	var err error
-	if r.Method == http.MethodPost {
-		v.params, err = endpoint.Form(w, r)
-	} else {
-		v.params, err = endpoint.Query(r)
-	}
-	if err != nil {
+	v, err := h.reception().Receive(w, r)
+	if v == nil {
 		return nil, err
 	}
-	var console *client.Client
-	err = h.Store.View(r.Context(), func(tx storage.Tx) error {
-		var err error
-		if v.settings, err = realm.Get(tx, h.Realm); err != nil {
-			return err
-		}
-		if console, err = client.ByName(tx, h.Realm, client.Account); err != nil {
-			return err
-		}
-		v.session, v.user, err = standing.LoggedIn(tx, v.settings, h.Browser.Login(r), v.now)
-		return err
-	})
-	if errors.Is(err, storage.ErrNotFound) || err == nil && !console.Enabled {
-		return nil, errOff
-	}
-	if err != nil {
-		return nil, err
-	}
-	if v.user == nil {
-		return nil, h.logIn(v, console)
-	}
-	if r.Method == http.MethodPost {
-		_, err = h.Browser.Proves(r, step, v.session.ID, v.params.Get("csrf"), v.now, 0)
-	}
-	return v, err
-}
-
-// logIn sends the browser to the realm's login page, which sends it back here; a
-// form that came too late goes to the page that it was on.
-func (h *Handler) logIn(v *visit, console *client.Client) error {
-	to := v.r.URL.EscapedPath()
-	if v.r.Method == http.MethodPost {
-		v.params = nil
-	}
-	to = endpoint.WithQuery(to, v.params)
-	id, flow := oidc.NewID(h.Random), session.HashFlow(h.Browser.Flow(v.w, v.r, h.Random))
-	err := h.Store.Update(v.r.Context(), func(tx storage.Tx) error {
-		return session.Await(tx, h.Realm, id, &session.AuthorizationRequest{
-			Client: console.ID, Page: to, Started: v.now, Expires: v.now.Add(v.settings.LoginTimeout), Browser: flow,
-		})
-	})
-	if err == nil {
-		endpoint.SeeOther(v.w, v.settings.Action("authenticate", id))
-	}
-	return err
+	return &visit{w: w, r: r, params: v.Params, now: v.Now, settings: v.Settings, session: v.Session, user: v.User}, err
 }
 
 // at is the address of a page of the console.
@@ -180,8 +131,8 @@ func (v *visit) at(page string, params ...string) string {
 
 // form makes a form that goes to a page of the console.
 func (h *Handler) form(v *visit, page string) Form {
-	h.Browser.Flow(v.w, v.r, h.Random)
-	return Form{Action: v.at(page), CSRF: h.Browser.Proof(v.r, step, v.session.ID, v.now)}
+	proof := h.reception().Proof(&visitor.Visit{W: v.w, R: v.r, Now: v.now, Session: v.session})
+	return Form{Action: v.at(page), CSRF: proof}
 }
 
 // frame is what surrounds a page.

@@ -45,20 +45,20 @@ type Job struct {
 	Name     string
 	Sees     []string // in words
 	Used     bool
-	LastUsed Moment
+	LastUsed page.Moment
 	Remove   string // address; "": it goes with the grant alone
 }
 
 // Grant is one grant of an application.
 type Grant struct {
-	Granted Moment
+	Granted page.Moment
 	// From where: the browser in words, and the address.
 	Browser, Address string
 	Scopes           []string // in words
-	LastUsed         Moment
-	Used             bool    // since it was granted
-	Unused           string  // how long it may rest before it ends, in words
-	Ends             *Moment // however often it is used; nil: never
+	LastUsed         page.Moment
+	Used             bool         // since it was granted
+	Unused           string       // how long it may rest before it ends, in words
+	Ends             *page.Moment // however often it is used; nil: never
 	Jobs             []Job
 	Remove           string // address
 }
@@ -103,8 +103,8 @@ func (p *Pages) remove(v *visit, current string, view Remove) {
 type Login struct {
 	Here             bool // this very browser
 	Browser, Address string
-	Started          Moment
-	LastAccess       Moment
+	Started          page.Moment
+	LastAccess       page.Moment
 	Applications     []string
 	SignOut          string // address
 }
@@ -140,9 +140,9 @@ type Consent struct {
 	Name, Description, URL string
 	Scopes                 []string // in words
 	Background             bool
-	Given                  Moment
-	Changed                *Moment // nil: not since
-	Remove                 string  // address
+	Given                  page.Moment
+	Changed                *page.Moment // nil: not since
+	Remove                 string       // address
 }
 
 // Applications is the view of what was consented to.
@@ -190,14 +190,14 @@ func (p *Pages) profile(v *visit, view Profile) {
 
 // Entry is an event, or some that are alike.
 type Entry struct {
-	At          Moment
+	At          page.Moment
 	Text        string
 	Reason      string // "" for none
 	Application string // "" for none
 	Address     string
 	Refused     bool
 	Times       int
-	Since       Moment // the first of them
+	Since       page.Moment // the first of them
 }
 
 // Activity is the view of a person's events.

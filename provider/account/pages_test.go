@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/user"
 )
@@ -29,15 +30,15 @@ func TestPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	const evil = `<script>alert("x")</script>`
-	ends := moment(t0.Add(60*24*time.Hour), t0)
+	ends := page.At(t0.Add(60*24*time.Hour), t0)
 	form := Form{Action: "/realms/demo/account/x", CSRF: "proof", Fields: []Field{{"grant", evil}}}
 	used := Grant{
-		Granted: moment(t0.Add(-49*time.Hour), t0), Browser: "Firefox on Linux", Address: "192.0.2.7", Scopes: []string{"Who you are", "User profile"},
-		LastUsed: moment(t0.Add(-2*time.Hour), t0), Used: true, Unused: "30 days", Ends: &ends,
-		Jobs: []Job{{Name: "nightly-backup", Used: true, LastUsed: moment(t0.Add(-2*time.Hour), t0)}, {Name: evil, Sees: []string{evil}, Remove: "/realms/demo/account/remove?application=1&job=x"}}, Remove: "/realms/demo/account/remove?grant=a&b",
+		Granted: page.At(t0.Add(-49*time.Hour), t0), Browser: "Firefox on Linux", Address: "192.0.2.7", Scopes: []string{"Who you are", "User profile"},
+		LastUsed: page.At(t0.Add(-2*time.Hour), t0), Used: true, Unused: "30 days", Ends: &ends,
+		Jobs: []Job{{Name: "nightly-backup", Used: true, LastUsed: page.At(t0.Add(-2*time.Hour), t0)}, {Name: evil, Sees: []string{evil}, Remove: "/realms/demo/account/remove?application=1&job=x"}}, Remove: "/realms/demo/account/remove?grant=a&b",
 	}
-	fresh := Grant{Granted: moment(t0, t0), Browser: evil, Address: "2001:db8::1", Unused: "30 days", Remove: "/realms/demo/account/remove?grant=b"}
-	here := Login{Here: true, Browser: "Firefox on Linux", Address: "192.0.2.7", Started: used.LastUsed, LastAccess: moment(t0, t0), Applications: []string{"Account console", evil}, SignOut: "/realms/demo/account/sign-out?session=1"}
+	fresh := Grant{Granted: page.At(t0, t0), Browser: evil, Address: "2001:db8::1", Unused: "30 days", Remove: "/realms/demo/account/remove?grant=b"}
+	here := Login{Here: true, Browser: "Firefox on Linux", Address: "192.0.2.7", Started: used.LastUsed, LastAccess: page.At(t0, t0), Applications: []string{"Account console", evil}, SignOut: "/realms/demo/account/sign-out?session=1"}
 	there := Login{Browser: evil, Address: evil, Started: used.Granted, LastAccess: used.LastUsed, SignOut: "/realms/demo/account/sign-out?session=2"}
 	for name, show := range map[string]func(*visit){
 		"access_none": func(v *visit) { p.access(v, Access{Notice: notices["removed"]}) },
@@ -89,7 +90,7 @@ func TestPages(t *testing.T) {
 		"activity_none": func(v *visit) { p.activity(v, Activity{Newest: "/realms/demo/account/activity"}) },
 		"activity": func(v *visit) {
 			p.activity(v, Activity{First: true, Older: "/realms/demo/account/activity?after=a", Entries: []Entry{
-				{At: moment(t0, t0), Text: "Access used", Application: evil, Address: "192.0.2.7", Times: 12, Since: used.Granted},
+				{At: page.At(t0, t0), Text: "Access used", Application: evil, Address: "192.0.2.7", Times: 12, Since: used.Granted},
 				{At: used.LastUsed, Text: "Changing the password was refused", Reason: evil, Address: evil, Refused: true, Times: 1},
 				{At: used.Granted, Text: "Logged in", Application: "Portal", Times: 1},
 			}})
@@ -125,44 +126,5 @@ func TestPages(t *testing.T) {
 				t.Errorf("headers %v", h)
 			}
 		})
-	}
-}
-
-func TestBrowserName(t *testing.T) {
-	for agent, want := range map[string]string{
-		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0":                                                           "Firefox on Linux",
-		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36":                  "Chrome on Windows",
-		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0":    "Edge on Windows",
-		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15":            "Safari on a Mac",
-		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile Safari/604.1": "Safari on an iPhone",
-		"Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36":                     "Chrome on Android",
-		"Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/27.0 Chrome/125.0.0.0 Mobile Safari/537.36": "Samsung Internet on Android",
-		"curl/8.5.0":                  "Curl",
-		"Go-http-client/1.1":          "A program written in Go",
-		"AppleTV (Linux; something)":  "A program on Linux",
-		"":                            "An unknown program",
-		`<script>alert("x")</script>`: "An unknown program",
-	} {
-		if got := browserName(agent); got != want {
-			t.Errorf("%s: %q, want %q", agent, got, want)
-		}
-	}
-}
-
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "1 second", 59 * time.Second: "59 seconds", time.Minute: "1 minute", 5 * time.Minute: "5 minutes", 90 * time.Minute: "90 minutes",
-		time.Hour: "1 hour", 3 * time.Hour: "3 hours", 24 * time.Hour: "1 day", 25 * time.Hour: "25 hours", 30 * 24 * time.Hour: "30 days",
-	} {
-		if got := span(d); got != want {
-			t.Errorf("%v: %q, want %q", d, got, want)
-		}
-	}
-	for d, want := range map[time.Duration]string{
-		0: "just now", 59 * time.Second: "just now", time.Minute: "1 minute ago", 49 * time.Hour: "2 days ago", -time.Hour: "in 1 hour", -time.Second: "just now",
-	} {
-		if got := near(t0.Add(-d), t0); got != want {
-			t.Errorf("%v: %q, want %q", d, got, want)
-		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
@@ -16,6 +17,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/session"
 	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/token"
+	"github.com/nightlatch/nightlatch/provider/visitor"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -130,7 +132,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request) (*call, *client.C
 		case ignoreNotFound(err) != nil:
 			return err
 		case err != nil || !console.Enabled:
-			return errOff
+			return visitor.ErrOff
 		case !slices.Contains(access.Audience, client.Account):
 			return oidc.Errorf(oidc.CodeInvalidToken, "access token is not meant for the account: its audience lacks %s", client.Account)
 		case st.User.ServiceAccountOf != "":
@@ -194,7 +196,7 @@ func (h *Handler) getSessions(c *call) (any, error) {
 			_, life := policy.LoginLimits(us.RememberMe)
 			out = append(out, object{
 				"id": us.ID, "ipAddress": us.IP, "started": us.Started.Unix(), "lastAccess": us.LastAccess.Unix(),
-				"expires": us.Started.Add(life).Unix(), "clients": clients, "browser": browserName(us.Browser), "current": us.ID == c.sid,
+				"expires": us.Started.Add(life).Unix(), "clients": clients, "browser": page.Browser(us.Browser), "current": us.ID == c.sid,
 			})
 		}
 		return nil

@@ -28,7 +28,6 @@ import (
 const (
 	Prefix        = "/.nightlatch/"
 	callbackPath  = Prefix + "callback"
-	logoutPath    = Prefix + "logout"
 	loggedOutPath = Prefix + "logged-out"
 	resumePath    = Prefix + "resume"
 	userinfoPath  = Prefix + "userinfo"
@@ -41,6 +40,9 @@ const (
 // AuthPath is where another proxy asks about a request. Where that request is
 // not known, it is what Config.Allow gets.
 const AuthPath = Prefix + "auth"
+
+// LogoutPath is where a person logs out.
+const LogoutPath = Prefix + "logout"
 
 // CallbackURL is the redirect URI of a site, LoggedOutURL its post logout
 // redirect URI: what has to be registered at the provider.
@@ -131,6 +133,10 @@ type Config struct {
 	Log    *slog.Logger
 	// Events is told login, login_failed, logout, refused. Never a secret.
 	Events func(name string, data map[string]any)
+	// Failed answers a person who did not get what was asked for. Headers that belong
+	// to the answer (WWW-Authenticate, Retry-After, cookies) are set. Default: the
+	// site's own page. Programs get JSON without it.
+	Failed func(http.ResponseWriter, *http.Request, Failure)
 	// Refused is told why a request did not get what it asked for, in one of a few
 	// words: unauthorized, invalid_token, forbidden, insufficient_scope,
 	// invalid_scope, no_background_access, unknown_login, unavailable.
@@ -185,6 +191,9 @@ func New(c Config) (*RelyingParty, error) {
 	}
 	if c.Events == nil {
 		c.Events = func(string, map[string]any) {}
+	}
+	if c.Failed == nil {
+		c.Failed = func(w http.ResponseWriter, r *http.Request, f Failure) { f.Page(w, r) }
 	}
 	if c.Refused == nil {
 		c.Refused = func(string) {}

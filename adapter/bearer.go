@@ -50,7 +50,7 @@ func (rp *RelyingParty) refuseBearer(w http.ResponseWriter, r *http.Request, err
 		return
 	}
 	rp.config.Log.DebugContext(r.Context(), "bearer token refused", "err", err)
-	rp.challenge(w, "invalid_token", "the access token is not valid for this site")
+	rp.challenge(w, r, "invalid_token", "the access token is not valid for this site")
 }
 
 // unjudged: the provider or the store is away, which the token needs to be judged.

@@ -196,7 +196,7 @@ func (rp *RelyingParty) reject(ctx context.Context, w http.ResponseWriter, r *ht
 	rp.config.Log.WarnContext(ctx, "login failed", "reason", text, "err", cause)
 	rp.parties.forget(w) // another choice may do better
 	rp.config.Events("login_failed", rp.event("error", kind, "reason", text))
-	rp.failure(w, r, http.StatusForbidden, failurePage{Heading: "You are not logged in", Text: text, Code: "login_failed", Again: rp.wayBack(ctx, f)})
+	rp.failure(w, r, Failure{Status: http.StatusForbidden, Heading: "You are not logged in", Text: text, Code: "login_failed", Again: rp.wayBack(ctx, f)})
 }
 
 // event begins the data of an event of this site.

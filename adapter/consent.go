@@ -83,7 +83,7 @@ func (rp *RelyingParty) jobs(w http.ResponseWriter, r *http.Request) {
 	}
 	if record == nil {
 		if r.Method == http.MethodPost || !navigation(r) {
-			rp.challenge(w, "", "log in first")
+			rp.challenge(w, r, "", "log in first")
 			return
 		}
 		rp.begin(w, r, flow{Return: jobsPath})

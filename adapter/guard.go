@@ -167,7 +167,7 @@ func (rp *RelyingParty) answerBrowser(w http.ResponseWriter, r *http.Request, q 
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, rp.onSite(withoutParameter(page)), http.StatusSeeOther)
 	case unauthorized:
-		rp.challenge(w, "", "log in first")
+		rp.challenge(w, r, "", "log in first")
 	case forbidden:
 		rp.forbid(w, r, q.record)
 	case refused:
@@ -176,9 +176,17 @@ func (rp *RelyingParty) answerBrowser(w http.ResponseWriter, r *http.Request, q 
 		rp.nameJobs(w, r, q, page)
 	case needsGrant:
 		rp.config.Refused("insufficient_scope")
+		consent := rp.onSite(q.original.EscapedPath())
+		if wantsPage(r) {
+			rp.failure(w, r, Failure{
+				Status: http.StatusForbidden, Heading: "No background access", Code: "insufficient_scope", Again: consent,
+				Text: "This page wants background access (offline_access), so what you sent was not taken. Allow it first, then send it again.",
+			})
+			return
+		}
 		rp.answer(w, http.StatusForbidden, map[string]string{
 			"error": "insufficient_scope", "error_description": "a person has to allow background access (offline_access) first",
-			"consent_uri": rp.onSite(q.original.EscapedPath()),
+			"consent_uri": consent,
 		})
 	}
 }

@@ -126,6 +126,10 @@ func TestA04_StepUp(t *testing.T) {
 			t.Errorf("%s: %d %s", method, p.StatusCode, p.body)
 		}
 	}
+	// A form would lose what it sends: the person is told where to consent.
+	sent := b.post(s.url+"/backup/now?x=1", url.Values{})
+	sent.wants(t, 403, `href="`+s.url+`/backup/now"`)
+	sent.wants(t, 403, "what you sent was not taken")
 	b.open(s.url+"/backup").wants(t, 200, "app of alice")
 	if q, n := s.op.asked(); n != 2 || !slices.Contains(scopesAsked(q), "offline_access") || q.Get("prompt") != "" {
 		t.Errorf("%d logins, the last %v", n, q)

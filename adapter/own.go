@@ -20,7 +20,7 @@ func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request) bool {
 	switch path {
 	case callbackPath:
 		rp.callback(w, r)
-	case logoutPath:
+	case LogoutPath:
 		rp.logout(w, r)
 	case loggedOutPath:
 		rp.page(w, r, http.StatusOK, "loggedout", "Logged out", nil)
@@ -66,7 +66,7 @@ func (rp *RelyingParty) userinfo(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		rp.unavailable(w, r, err)
 	case record == nil:
-		rp.challenge(w, "", "log in first")
+		rp.challenge(w, r, "", "log in first")
 	default:
 		id := record.Identity
 		rp.answer(w, http.StatusOK, map[string]any{

@@ -35,12 +35,6 @@ type refusalPage struct {
 	Reason, Return, CSRF string
 }
 
-type failurePage struct {
-	Heading, Text, Code string
-	Again               string // URL of this site to try again, "" for none
-	Logout              bool   // somebody is logged in
-}
-
 func (rp *RelyingParty) page(w http.ResponseWriter, r *http.Request, status int, name, title string, view any) {
 	rp.pages.Write(w, r, status, page.Page{Name: name, Title: title, View: view})
 }
@@ -54,15 +48,7 @@ func (rp *RelyingParty) fail(w http.ResponseWriter, r *http.Request, status int,
 	case status == http.StatusNotFound:
 		heading = "Nothing here"
 	}
-	rp.failure(w, r, status, failurePage{Heading: heading, Text: text, Code: code})
-}
-
-func (rp *RelyingParty) failure(w http.ResponseWriter, r *http.Request, status int, f failurePage) {
-	if !wantsPage(r) {
-		rp.answer(w, status, map[string]string{"error": f.Code, "error_description": f.Text})
-		return
-	}
-	rp.page(w, r, status, "failure", f.Heading, f)
+	rp.failure(w, r, Failure{Status: status, Heading: heading, Text: text, Code: code})
 }
 
 func wantsPage(r *http.Request) bool {
@@ -87,8 +73,8 @@ func (rp *RelyingParty) unavailable(w http.ResponseWriter, r *http.Request, err 
 // forbid: logged in, but not let in.
 func (rp *RelyingParty) forbid(w http.ResponseWriter, r *http.Request, record *session.Record) {
 	rp.config.Refused("forbidden")
-	rp.failure(w, r, http.StatusForbidden, failurePage{
-		Heading: "This account may not come in", Code: "access_denied", Logout: true,
+	rp.failure(w, r, Failure{
+		Status: http.StatusForbidden, Heading: "This account may not come in", Code: "access_denied", Logout: true,
 		Text: "You are logged in as " + record.Identity.Name + ", and this account may not use this site.",
 	})
 }
@@ -104,8 +90,9 @@ func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, cookie, r
 	})
 }
 
-// challenge answers 401 (RFC 6750 §3).
-func (rp *RelyingParty) challenge(w http.ResponseWriter, code, description string) {
+// challenge answers 401 (RFC 6750 §3). What a person sent is lost, and the page says
+// so: no redirect to a login could keep it.
+func (rp *RelyingParty) challenge(w http.ResponseWriter, r *http.Request, code, description string) {
 	rp.config.Refused(cmp.Or(code, "unauthorized"))
 	header := `Bearer realm="` + rp.config.Site.Host + `"`
 	body := map[string]string{"error": "unauthorized", "error_description": description}
@@ -114,6 +101,13 @@ func (rp *RelyingParty) challenge(w http.ResponseWriter, code, description strin
 		body["error"] = code
 	}
 	w.Header().Set("WWW-Authenticate", header)
+	if code == "" && wantsPage(r) {
+		rp.failure(w, r, Failure{
+			Status: http.StatusUnauthorized, Heading: "Please log in again", Code: body["error"],
+			Text: "You are not logged in any more, so what you sent was not taken. Log in at the start page, then send it again.",
+		})
+		return
+	}
 	rp.answer(w, http.StatusUnauthorized, body)
 }
 

@@ -158,7 +158,14 @@ func TestWhoIsRedirected(t *testing.T) {
 			if p.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s %s: may be cached", name, path)
 			}
-			if c.want == 401 && (!strings.HasPrefix(p.Header.Get("WWW-Authenticate"), "Bearer ") || p.Header.Get("Content-Type") != "application/json" || len(p.Cookies()) > 0) {
+			kind := "application/json"
+			if name == "form" { // a person reads that what was sent is lost
+				kind = "text/html; charset=utf-8"
+				if !strings.Contains(p.body, "what you sent was not taken") {
+					t.Errorf("%s %s: %s", name, path, p.body)
+				}
+			}
+			if c.want == 401 && (!strings.HasPrefix(p.Header.Get("WWW-Authenticate"), "Bearer ") || p.Header.Get("Content-Type") != kind || len(p.Cookies()) > 0) {
 				t.Errorf("%s %s: %v", name, path, p.Header)
 			}
 		}

@@ -38,6 +38,20 @@ func init() { caddy.RegisterModule(new(Site)) }
 // `{http.auth.user.provider}` | name of the realm or provider
 // `{http.auth.user.offline}` | whether background access is granted, as true or false
 // `{http.auth.user.claims.*}` | a claim by its name
+//
+// A person who does not get what was asked for, because the account may not come in, a
+// login failed or the provider is away, gets a page, and programs get JSON. handle_errors
+// takes the place of that page; what it does not answer shows it. Texts are escaped for
+// HTML. Pages on which a person decides something (choice of a provider, log out, background
+// access and the jobs that may use it) are no errors.
+//
+// Placeholder | Description
+// ------------|---------------
+// `{http.error.status_code}`, `{http.error.message}` | the status, and what happened, in a sentence
+// `{http.nightlatch.error.title}` | the same in a few words
+// `{http.nightlatch.error.code}` | what a program is told: access_denied, login_failed, temporarily_unavailable and others
+// `{http.nightlatch.error.again}` | address to try again, empty where that does not help
+// `{http.nightlatch.error.logout}` | address to log out, for an account that may not come in
 type Site struct {
 	// The site's own public address: it is never taken from a header. Required.
 	URL string `json:"site,omitempty"`

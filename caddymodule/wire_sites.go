@@ -176,6 +176,7 @@ func (a *App) wireSite(ctx context.Context, s *Site) error {
 			Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
 			Shared: a.engine.shared(),
 			Now:    faults.now, Log: a.log.With("site", s.URL), Events: func(name string, data map[string]any) { a.emit("site_"+name, data) },
+			Failed:  s.failed,
 			Refused: func(reason string) { counted.refusals.WithLabelValues(s.URL, reason).Inc() },
 		})
 	}

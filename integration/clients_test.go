@@ -48,7 +48,7 @@ func TestKeycloakAdminClient(t *testing.T) {
 		t.Errorf("the realm is %v, %v", realm, err)
 	}
 	clients, err := kc.GetClients(t.Context(), token.AccessToken, "demo", gocloak.GetClientsParams{})
-	if err != nil || len(clients) != 6 { // account, admin-cli, files, portal, public-demo, reports
+	if err != nil || len(clients) != 7 { // account, admin-cli, files, portal, public-demo, reports, security-admin-console
 		t.Errorf("%d clients, %v", len(clients), err)
 	}
 	// What administrators set stays over a restart.

@@ -109,6 +109,7 @@ type Console struct {
 	Name   string // of the console
 	User   string // who is logged in
 	Logout string // address of the realm's logout
+	Wide   bool   // it has tables
 	Menu   []Link
 }
 

@@ -248,7 +248,7 @@ func TestAdminClientList(t *testing.T) {
 			break
 		}
 	}
-	if len(all) != 125 || !slices.IsSorted(all) {
+	if len(all) != 126 || !slices.IsSorted(all) {
 		t.Errorf("%d clients in pages", len(all))
 	}
 	if got := c.get("clients?clientId=APP-01&search=true").list(); len(got) != 10 {

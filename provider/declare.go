@@ -313,7 +313,7 @@ func (p *Provider) declareClient(tx storage.Tx, tell audit.Tell, s realm.Setting
 	return client.Clients.Put(tx, p.config.Realm, c.ID, &c)
 }
 
-// builtin clients exist on every realm, as in Keycloak: the account console, and
+// builtin clients exist on every realm, as in Keycloak: the consoles, and
 // the client by which administrators' tools log in.
 var builtin = []func(*client.Client, realm.Settings){
 	func(c *client.Client, s realm.Settings) {
@@ -325,6 +325,12 @@ var builtin = []func(*client.Client, realm.Settings){
 	func(c *client.Client, _ realm.Settings) {
 		c.ClientID, c.Name = client.AdminCLI, "Administration by command line"
 		c.Public, c.DirectAccessGrants = true, true
+	},
+	func(c *client.Client, s realm.Settings) {
+		c.ClientID, c.Name = client.Console, "Admin console"
+		c.Public, c.StandardFlow = true, true
+		c.BaseURL = s.URL + "/admin/" + s.Name + "/console/"
+		c.RedirectURIs = []string{c.BaseURL}
 	},
 }
 

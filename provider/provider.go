@@ -18,6 +18,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/authorize"
 	"github.com/nightlatch/nightlatch/provider/client"
+	"github.com/nightlatch/nightlatch/provider/console"
 	"github.com/nightlatch/nightlatch/provider/device"
 	"github.com/nightlatch/nightlatch/provider/discovery"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -33,6 +34,7 @@ import (
 	"github.com/nightlatch/nightlatch/provider/standing"
 	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/provider/userinfo"
+	"github.com/nightlatch/nightlatch/provider/visitor"
 	"github.com/nightlatch/nightlatch/provider/web"
 	"github.com/nightlatch/nightlatch/storage"
 )
@@ -72,7 +74,8 @@ type Provider struct {
 	hasher   *user.Hasher
 	audit    *audit.Log
 	pages    *web.Pages
-	console  *account.Pages
+	account  *account.Pages
+	console  *console.Pages
 	mux      atomic.Pointer[http.ServeMux] // nil until Start
 }
 
@@ -102,7 +105,10 @@ func New(c Config) (*Provider, error) {
 	if p.pages, err = web.New(p.settings.Path()+"/resources", c.Realm); err != nil {
 		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
 	}
-	if p.console, err = account.NewPages(p.settings.Path()+"/resources", c.Realm); err != nil {
+	if p.account, err = account.NewPages(p.settings.Path()+"/resources", c.Realm); err != nil {
+		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
+	}
+	if p.console, err = console.NewPages(p.settings.Path()+"/resources", c.Realm); err != nil {
 		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
 	}
 	return p, nil
@@ -172,8 +178,8 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
 	}
 
-	console := &account.Handler{
-		Store: c.Store, Realm: c.Realm, Ring: ring, Browser: browser, Hasher: p.hasher, Pages: p.console, Errors: p.pages,
+	accounts := &account.Handler{
+		Store: c.Store, Realm: c.Realm, Ring: ring, Browser: browser, Hasher: p.hasher, Pages: p.account, Errors: p.pages,
 		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit, Uses: c.Uses,
 	}
 	administration := &admin.Handler{
@@ -181,9 +187,17 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 		Now: c.Now, Random: c.Random, Log: c.Logger, Audit: p.audit,
 	}
 
+	mux := http.NewServeMux()
+	administrators := &console.Handler{
+		Reception: visitor.Reception{
+			Store: c.Store, Realm: c.Realm, Browser: browser, Now: c.Now, Random: c.Random, Client: client.Console, Step: "console",
+		},
+		REST:  func(u *user.User, via *client.Client) http.Handler { return admin.InNameOf(u, via, mux) },
+		Pages: p.console, Errors: p.pages, Log: c.Logger,
+	}
+
 	base := p.settings.Path()
 	protocol := base + "/protocol/openid-connect/"
-	mux := http.NewServeMux()
 	mux.HandleFunc(base, documents.Summary)
 	mux.HandleFunc(base+"/.well-known/openid-configuration", documents.Configuration)
 	mux.HandleFunc(metadata+base, documents.Configuration)
@@ -200,8 +214,9 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	mux.Handle(protocol+"userinfo", claims)
 	mux.Handle(protocol+"logout", endSession)
 	mux.HandleFunc(base+"/login-actions/logout", endSession.Confirm)
-	console.Mount(mux, base)
+	accounts.Mount(mux, base)
 	administration.Mount(mux, strings.TrimSuffix(base, "/realms/"+c.Realm))
+	administrators.Mount(mux, p.settings.Console())
 	mux.HandleFunc(base+"/resources/", p.pages.Static)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		p.pages.Error(w, r, http.StatusNotFound, "not_found", "there is no such page here", "")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,6 +40,38 @@ func bearer(r *http.Request) string {
 	return strings.TrimSpace(value)
 }
 
+// inName is the key of who calls in the same process, in a request's context.
+type inName struct{}
+
+// InNameOf makes of the realm's endpoints a REST for callers in this process: a
+// request that reaches them by it is the user's, by way of a client, and brings no
+// token. What he may is judged as ever, by the records of now. Nothing that comes
+// from outside is ever handed to it as it is.
+func InNameOf(u *user.User, via *client.Client, endpoints http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who := administrator{user: u, client: via}
+		endpoints.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), inName{}, who)))
+	})
+}
+
+// named judges somebody in whose name this process calls.
+func (h *Handler) named(ctx context.Context, who administrator, settings realm.Settings) error {
+	return h.Store.View(ctx, func(tx storage.Tx) error {
+		u, err := user.Users.Shared(tx, h.Realm, who.user.ID)
+		if errors.Is(err, storage.ErrNotFound) || err == nil && !u.Enabled {
+			return plain(http.StatusUnauthorized)
+		}
+		if err != nil {
+			return err
+		}
+		roles, err := user.EffectiveRoles(tx, settings, u)
+		if err == nil && !slices.Contains(roles, user.RoleRealmAdmin) {
+			err = plain(http.StatusForbidden)
+		}
+		return err
+	})
+}
+
 // administrator judges who asks: 401 without an access token of this realm that
 // works, 403 unless its user has the role realm-admin now and the role is in the
 // scope of its client. The claims of the token alone say nothing. The client is
@@ -52,6 +85,9 @@ func (h *Handler) administrator(ctx context.Context, raw string, now time.Time) 
 	})
 	if err != nil {
 		return who, settings, err
+	}
+	if named, ok := ctx.Value(inName{}).(administrator); ok {
+		return named, settings, h.named(ctx, named, settings)
 	}
 	if raw == "" {
 		return who, settings, plain(http.StatusUnauthorized)

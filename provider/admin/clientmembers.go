@@ -78,7 +78,8 @@ var clientMembers = table[clientView]{
 	"defaultClientScopes":       lines(func(v *clientView) *[]string { return &v.DefaultScopes }),
 	"optionalClientScopes":      lines(func(v *clientView) *[]string { return &v.OptionalScopes }),
 
-	"access": shown(func(*clientView) any { return object{"view": true, "configure": true, "manage": true} }),
+	"access":   shown(func(*clientView) any { return object{"view": true, "configure": true, "manage": true} }),
+	"declared": declaredNames(func(v *clientView) []string { return v.ReadOnly() }),
 	// Whether the configuration declares it: those fields are read-only.
 	"origin": shown(func(v *clientView) any {
 		if len(v.ReadOnly()) > 0 {

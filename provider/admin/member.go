@@ -112,6 +112,12 @@ func text(v any) string {
 	return string(raw)
 }
 
+// declaredNames shows what the configuration declares of a record, in its own
+// names: those members are read-only. Keycloak has nothing like it.
+func declaredNames[T any](names func(*T) []string) member[T] {
+	return shown(func(v *T) any { return list(names(v)) })
+}
+
 // nested is a member that is an object with a table of its own.
 func nested[T any](t table[T]) member[T] {
 	return member[T]{

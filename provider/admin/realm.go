@@ -23,6 +23,7 @@ var realmMembers = table[realm.Settings]{
 	"id":          shown(func(s *realm.Settings) any { return s.Name }),
 	"realm":       shown(func(s *realm.Settings) any { return s.Name }),
 	"displayName": line(func(s *realm.Settings) *string { return &s.DisplayName }),
+	"declared":    declaredNames(func(s *realm.Settings) []string { return s.Declared }),
 	"enabled":     fixed[realm.Settings](true), // a realm that takes no tokens has no administrators either
 	"notBefore":   notBefore(func(s *realm.Settings) *int64 { return &s.NotBefore }),
 
@@ -255,5 +256,5 @@ func (c *call) pushRevocation() (any, error) {
 // builtin roles and clients that nobody can delete.
 var (
 	builtinRoles   = []string{oidc.RoleOfflineAccess, user.RoleRealmAdmin}
-	builtinClients = []string{client.Account, client.AdminCLI}
+	builtinClients = []string{client.Account, client.AdminCLI, client.Console}
 )

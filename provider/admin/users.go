@@ -113,6 +113,7 @@ var userMembers = table[userView]{
 	"access": shown(func(*userView) any {
 		return object{"manageGroupMembership": true, "view": true, "mapRoles": true, "impersonate": false, "manage": true}
 	}),
+	"declared": declaredNames(func(v *userView) []string { return v.ReadOnly() }),
 	// Whether the configuration declares it: those fields are read-only.
 	"origin": shown(func(v *userView) any {
 		if len(v.ReadOnly()) > 0 {

@@ -97,8 +97,9 @@ func (c *Client) ReadOnly() []string {
 
 // Built-in clients of every realm, by client_id.
 const (
-	Account  = "account"   // the account console
-	AdminCLI = "admin-cli" // administrators' tools
+	Account  = "account"                // the account console
+	AdminCLI = "admin-cli"              // administrators' tools
+	Console  = "security-admin-console" // the admin console
 )
 
 // New makes the record of a client as every new one begins, not yet written:

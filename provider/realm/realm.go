@@ -189,6 +189,11 @@ func (s Settings) Action(step, request string) string {
 // Account returns the path of the account console.
 func (s Settings) Account() string { return s.Path() + "/account" }
 
+// Console returns the path of the admin console, without a trailing slash.
+func (s Settings) Console() string {
+	return strings.TrimSuffix(s.Path(), "/realms/"+s.Name) + "/admin/" + s.Name + "/console"
+}
+
 // Endpoint returns the address of one of the realm's protocol endpoints, e.g.
 // "token" or "auth".
 func (s Settings) Endpoint(name string) string {

@@ -1,0 +1,363 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// field of a form is a member of a representation.
+type field struct {
+	// member by its path: name, or attributes.name, whose name may have dots.
+	member string
+	// declared is what the configuration calls it: when it declares it, the field
+	// is locked.
+	declared    string
+	label, hint string
+	kind        kind
+	options     []Option // of a choice
+	required    bool
+}
+
+// group of fields under a heading, "" for none.
+type group struct {
+	heading string
+	fields  []field
+}
+
+// kind of a field: how a value is shown in a form and read from one.
+type kind int
+
+const (
+	line          kind = iota // a text
+	area                      // a longer text, kept as one line
+	lines                     // a list, one text a line
+	number                    // a whole number
+	span                      // a time
+	spanOrInherit             // a time; none inherits
+	flag                      // a switch
+	choice                    // one of options
+)
+
+// Option of a choice.
+type Option struct {
+	Value, Label string
+	Selected     bool
+}
+
+// same makes options that are called as they are.
+func same(values ...string) (out []Option) {
+	for _, v := range values {
+		out = append(out, Option{Value: v, Label: v})
+	}
+	return out
+}
+
+// Input is a field as the page shows it.
+type Input struct {
+	ID, Name, Label, Hint string
+	Kind                  string // line, area, lines, number, span, flag, choice
+	Value                 string
+	On                    bool     // a flag is
+	Options               []Option // of a choice, or the units of a span
+	Unit                  string   // name of the field with the unit of a span
+	Required              bool
+	Locked                string // where it is declared; "": it can be changed here
+	Problem               string // why the value was refused, "" if it was not
+}
+
+var kinds = map[kind]string{
+	line: "line", area: "area", lines: "lines", number: "number", span: "span", spanOrInherit: "span", flag: "flag", choice: "choice",
+}
+
+// units of a span, the largest first.
+var units = []struct {
+	name    string
+	label   string
+	seconds int64
+}{{"d", "Days", 86400}, {"h", "Hours", 3600}, {"m", "Minutes", 60}, {"s", "Seconds", 1}}
+
+// attribute tells whether the member is in the map of attributes, where every
+// value is a text.
+func (f field) attribute() (name string, is bool) { return strings.CutPrefix(f.member, "attributes.") }
+
+// of reads the member from a record.
+func (f field) of(record object) any {
+	if name, is := f.attribute(); is {
+		attributes, _ := record["attributes"].(object)
+		return attributes[name]
+	}
+	return record[f.member]
+}
+
+// put writes a value of the member into a request.
+func (f field) put(into object, value any) {
+	name, is := f.attribute()
+	if !is {
+		into[f.member] = value
+		return
+	}
+	attributes, ok := into["attributes"].(object)
+	if !ok {
+		attributes = object{}
+		into["attributes"] = attributes
+	}
+	attributes[name] = fmt.Sprint(value)
+}
+
+// input shows the field of a record.
+func (f field) input(record object) Input {
+	id := strings.ReplaceAll(f.member, ".", "-")
+	in := Input{ID: id, Name: f.member, Label: f.label, Hint: f.hint, Kind: kinds[f.kind], Required: f.required}
+	value := f.of(record)
+	switch f.kind {
+	case lines:
+		var texts []string
+		list, _ := value.([]any)
+		for _, v := range list {
+			texts = append(texts, fmt.Sprint(v))
+		}
+		if s, ok := value.(string); ok && s != "" {
+			texts = strings.Split(s, "##") // Keycloak's lists in attributes
+		}
+		in.Value = strings.Join(texts, "\n")
+	case flag:
+		in.On = value == true || value == "true"
+	case choice:
+		in.Value = plain(value)
+		in.Options = choose(f.options, in.Value)
+	case span, spanOrInherit:
+		in.Unit = f.member + ".unit"
+		seconds, _ := strconv.ParseInt(plain(value), 10, 64)
+		unit := "m"
+		if seconds > 0 {
+			for _, u := range units {
+				if seconds%u.seconds == 0 {
+					in.Value, unit = strconv.FormatInt(seconds/u.seconds, 10), u.name
+					break
+				}
+			}
+		}
+		in.Options = choose(unitOptions(), unit)
+	default:
+		in.Value = plain(value)
+	}
+	return in
+}
+
+func unitOptions() (out []Option) {
+	for _, u := range units {
+		out = append(out, Option{Value: u.name, Label: u.label})
+	}
+	return out
+}
+
+func choose(options []Option, value string) []Option {
+	out := slices.Clone(options)
+	for i := range out {
+		out[i].Selected = out[i].Value == value
+	}
+	return out
+}
+
+// plain is a JSON value as a text; none is "".
+func plain(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return ""
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// read takes what the form says of the field into a request. The answer
+// says what is wrong with it, "" for nothing.
+func (f field) read(into object, form func(string) string) (problem string) {
+	text := strings.TrimSpace(form(f.member))
+	if f.required && text == "" {
+		return "Please fill this in."
+	}
+	switch f.kind {
+	case lines:
+		texts := []string{}
+		for _, l := range strings.Split(text, "\n") {
+			if l = strings.TrimSpace(l); l != "" {
+				texts = append(texts, l)
+			}
+		}
+		if _, is := f.attribute(); is {
+			f.put(into, strings.Join(texts, "##"))
+			return ""
+		}
+		f.put(into, texts)
+	case flag:
+		f.put(into, text != "")
+	case number:
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 0 {
+			return "This has to be a whole number."
+		}
+		f.put(into, n)
+	case span, spanOrInherit:
+		n, err := int64(0), error(nil)
+		if text != "" || f.kind == span {
+			n, err = strconv.ParseInt(text, 10, 32)
+		}
+		i := slices.IndexFunc(units, func(u struct {
+			name    string
+			label   string
+			seconds int64
+		}) bool {
+			return u.name == form(f.member+".unit")
+		})
+		if err != nil || n < 0 || i < 0 || n == 0 && f.kind == span {
+			return "This has to be a time: a whole number above 0, and its unit."
+		}
+		if _, is := f.attribute(); is && n == 0 {
+			f.put(into, "")
+			return ""
+		}
+		f.put(into, n*units[i].seconds)
+	case choice:
+		if !slices.ContainsFunc(f.options, func(o Option) bool { return o.Value == text }) {
+			return "Please choose one of these."
+		}
+		f.put(into, text)
+	default:
+		f.put(into, strings.Join(strings.Fields(text), " "))
+	}
+	return ""
+}
+
+// raw is what the form said, to show it again beside a problem.
+func (in Input) raw(form func(string) string) Input {
+	switch in.Kind {
+	case "flag":
+		in.On = form(in.Name) != ""
+	case "choice":
+		in.Options = choose(in.Options, form(in.Name))
+	case "span":
+		in.Value, in.Options = form(in.Name), choose(in.Options, form(in.Unit))
+	default:
+		in.Value = form(in.Name)
+	}
+	return in
+}
+
+// editor is a page that changes fields of one record.
+type editor struct {
+	page     Edit
+	at       string // address of the page
+	groups   []group
+	record   object        // the representation now; empty for a new thing
+	declared []string      // what the configuration declares of it
+	where    string        // it does, e.g. "client reports"
+	next     func() string // where to go on after the change; nil: to the page itself
+	notice   string        // there; "": saved
+}
+
+// inputs of the page: as the record has them, or as the form has.
+func (e *editor) inputs(form func(string) string, problems map[string]string) {
+	e.page.Groups = nil
+	changeable := false
+	for _, g := range e.groups {
+		view := Group{Heading: g.heading}
+		for _, f := range g.fields {
+			in := f.input(e.record)
+			if slices.Contains(e.declared, f.declared) && f.declared != "" {
+				in.Locked = e.where
+			} else {
+				changeable = true
+				if form != nil {
+					in = in.raw(form)
+				}
+			}
+			in.Problem = problems[f.member]
+			view.Inputs = append(view.Inputs, in)
+		}
+		e.page.Groups = append(e.page.Groups, view)
+	}
+	e.page.Fixed = !changeable
+}
+
+func (e *editor) show(v *visit) {
+	e.inputs(nil, nil)
+	e.page.Form = v.form(e.at)
+	v.render(http.StatusOK, "edit", e.page.Title, e.page)
+}
+
+// save reads the form, hands what can be changed to send, and goes on; what is
+// refused is shown beside its field, with all that was typed.
+func (e *editor) save(v *visit, send func(object) error) error {
+	given, problems := object{}, map[string]string{}
+	for _, g := range e.groups {
+		for _, f := range g.fields {
+			if f.declared != "" && slices.Contains(e.declared, f.declared) {
+				continue
+			}
+			if problem := f.read(given, v.Params.Get); problem != "" {
+				problems[f.member] = problem
+			}
+		}
+	}
+	if len(problems) == 0 {
+		err := send(given)
+		var refused *Refused
+		switch {
+		case err == nil:
+			to, notice := e.at, e.notice
+			if e.next != nil {
+				to = e.next()
+			}
+			if notice == "" {
+				notice = "saved"
+			}
+			return v.done(to, notice)
+		case !errors.As(err, &refused):
+			return err
+		}
+		if member := e.fieldOf(refused.Field); member != "" {
+			problems[member] = sentence(refused.Message)
+		} else {
+			e.page.Problem = sentence(refused.Error())
+		}
+	}
+	if e.page.Problem == "" {
+		e.page.Problem = "Nothing is saved yet: please look at what is marked."
+	}
+	e.page.Notice = ""
+	e.inputs(v.Params.Get, problems)
+	e.page.Form = v.form(e.at)
+	v.render(http.StatusBadRequest, "edit", e.page.Title, e.page)
+	return nil
+}
+
+// fieldOf finds the field of the form that a refused member belongs to: an
+// element of a list belongs to the list.
+func (e *editor) fieldOf(member string) string {
+	member, _, _ = strings.Cut(member, "[")
+	for _, g := range e.groups {
+		for _, f := range g.fields {
+			if f.member == member && member != "" {
+				return member
+			}
+		}
+	}
+	return ""
+}
+
+// sentence makes one of what the REST says.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	if first, _, _ := strings.Cut(s, " "); !strings.ContainsAny(first, "_[") {
+		s = strings.ToUpper(s[:1]) + s[1:]
+	}
+	return strings.TrimSuffix(s, ".") + "."
+}

@@ -1,0 +1,57 @@
+package console
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// stat is how many sessions a client has.
+type stat struct {
+	ID       string   `json:"id"`
+	ClientID string   `json:"clientId"`
+	Active   number64 `json:"active"`
+	Offline  number64 `json:"offline"`
+}
+
+// number64 is a number that the REST writes as a text.
+type number64 int
+
+// UnmarshalText reads it.
+func (n *number64) UnmarshalText(text []byte) error {
+	i, err := strconv.Atoi(string(text))
+	*n = number64(i)
+	return err
+}
+
+// overview shows which applications have sessions, offline ones before all.
+func (v *visit) overview() error {
+	var stats []stat
+	if err := v.get(&stats, "client-session-stats"); err != nil {
+		return err
+	}
+	table := Table{
+		Caption: "Sessions by client", Columns: []string{"Client", "Offline sessions", "Active sessions"},
+		Empty: "Nobody is logged in, and no application has background access.",
+	}
+	for _, s := range stats {
+		table.Rows = append(table.Rows, Row{Cells: []Cell{
+			{Text: s.ClientID, URL: v.at(path("clients", s.ID))},
+			{Text: thousands(int(s.Offline)), URL: v.at(path("clients", s.ID, "offline"))},
+			{Text: thousands(int(s.Active)), URL: v.at(path("clients", s.ID, "sessions"))},
+		}})
+	}
+	v.render(http.StatusOK, "list", "Overview", List{
+		Head:   Head{Title: "Overview", Notice: v.notice(), Lead: "Which applications people are logged in to, and which may act for them while they are away."},
+		Tables: []Table{table},
+	})
+	return nil
+}
+
+// thousands writes a number in groups: 1 000 000.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "\u202f" + s[i:]
+	}
+	return s
+}

@@ -146,8 +146,13 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 	if offline, _ := claims["offline_session"].(string); offline != "" {
 		v.behind = append(v.behind, session.OfOffline(provider, client), session.OfProviderSession(provider, offline))
 		v.id.Offline = true
-	} else if sid, _ := claims["sid"].(string); sid != "" {
-		v.behind = append(v.behind, session.OfProviderSession(provider, sid))
+		return v, nil
+	}
+	// A login, and what one client got in it: either may end.
+	for _, name := range []string{"sid", "client_session"} {
+		if sid, _ := claims[name].(string); sid != "" {
+			v.behind = append(v.behind, session.OfProviderSession(provider, sid))
+		}
 	}
 	return v, nil
 }

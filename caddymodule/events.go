@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -116,7 +117,8 @@ func (s *sink) Emit(ctx context.Context, e event.Event) {
 }
 
 // over says what an event ends of the sites' sessions and of tokens that they have
-// seen: one token by its jti, else what hangs on one session at the realm (sid), else all of a person (sub),
+// seen: one token by its jti, else what hangs on one session at the realm (sid: a
+// login's, or one client's), else all of a person (sub),
 // else all of a client, or its background access alone; all empty: everything.
 type over struct {
 	token, sid, sub, client string
@@ -127,13 +129,20 @@ type over struct {
 func overOf(e event.Event) (over, bool) {
 	switch e.Type {
 	case event.Logout:
+		if e.OfflineSession != "" {
+			return over{sid: e.OfflineSession}, true // the login that it was born in goes on
+		}
 		return over{sub: e.Subject, sid: e.Session}, e.Session+e.Subject != ""
 	case event.RevokeGrant:
+		if id := e.Details[event.ClientSession]; id != "" {
+			return over{sid: id}, true
+		}
 		return over{token: e.Details["token_id"]}, e.Details["token_type"] == "Bearer" && e.Details["token_id"] != ""
 	case event.UserChanged:
 		return over{sub: e.Subject}, e.Subject != ""
 	case event.OfflineSessionEnd, event.RefreshTokenReplay:
-		return over{sid: e.OfflineSession}, e.OfflineSession != ""
+		sid := cmp.Or(e.OfflineSession, e.Details[event.ClientSession])
+		return over{sid: sid}, sid != ""
 	case event.ClientChanged:
 		switch e.Reason {
 		case standing.ClientDisabled, standing.ClientDeleted, session.IssuedBefore:

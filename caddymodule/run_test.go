@@ -335,8 +335,8 @@ func TestSeveralProviders(t *testing.T) {
 	}
 }
 
-// TestEndedBearersStayEnded: an access token that was revoked, or whose person logged
-// out, is refused by a site at once, and by the next process too; others go on.
+// TestEndedBearersStayEnded: an access token that was revoked, whose person logged
+// out, or whose refresh token was revoked, is refused by a site at once, and by the next process too; others go on.
 func TestEndedBearersStayEnded(t *testing.T) {
 	g := newGateway(t)
 	run := func() {
@@ -375,6 +375,8 @@ func TestEndedBearersStayEnded(t *testing.T) {
 		return got.Access, got.Refresh
 	}
 	loggedOut, refresh := alice()
+	itsRefreshRevoked, refreshRevoked := alice()
+	hers, _ := alice() // another session at the same client
 	revoked := g.serviceToken("http://" + g.site)
 	good := g.serviceToken("http://" + g.site)
 	check := func(when string, ended int) {
@@ -383,7 +385,7 @@ func TestEndedBearersStayEnded(t *testing.T) {
 		for name, c := range map[string]struct {
 			token string
 			want  int
-		}{"the one that was revoked": {revoked, ended}, "of who logged out": {loggedOut, ended}, "another": {good, 200}} {
+		}{"the one that was revoked": {revoked, ended}, "of who logged out": {loggedOut, ended}, "of a refresh token that was revoked": {itsRefreshRevoked, ended}, "another": {good, 200}, "another of hers": {hers, 200}} {
 			if resp, body := answerOf(t, http.MethodGet, "http://"+g.site+"/", "Authorization", "Bearer "+c.token); resp.StatusCode != c.want {
 				t.Errorf("%s, %s: %d %s", when, name, resp.StatusCode, body)
 			}
@@ -392,6 +394,7 @@ func TestEndedBearersStayEnded(t *testing.T) {
 	check("at first", 200)
 	post("revoke", url.Values{"client_id": {"reports"}, "client_secret": {"reports-demo"}, "token": {revoked}})
 	post("logout", direct("refresh_token", refresh))
+	post("revoke", direct("token", refreshRevoked))
 	check("when they have ended", 401)
 	for range 2 {
 		if err := caddy.Stop(); err != nil {

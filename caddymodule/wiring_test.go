@@ -116,6 +116,11 @@ func TestOverOf(t *testing.T) {
 		ok   bool
 	}{
 		"logout":          {event.Event{Type: event.Logout, Subject: "s", Session: "x"}, over{sub: "s", sid: "x"}, true},
+		"offline logout":  {event.Event{Type: event.Logout, Subject: "s", Session: "x", OfflineSession: "o"}, over{sid: "o"}, true},
+		"one client's":    {event.Event{Type: event.RevokeGrant, Subject: "s", Session: "x", Details: map[string]string{"client_session": "c"}}, over{sid: "c"}, true},
+		"its replay":      {event.Event{Type: event.RefreshTokenReplay, Session: "x", Details: map[string]string{"client_session": "c"}}, over{sid: "c"}, true},
+		"one token":       {event.Event{Type: event.RevokeGrant, Subject: "s", Details: map[string]string{"token_type": "Bearer", "token_id": "j"}}, over{token: "j"}, true},
+		"consent":         {event.Event{Type: event.RevokeGrant, Subject: "s", Details: map[string]string{"revoked_client": "c"}}, over{}, false},
 		"user":            {event.Event{Type: event.UserChanged, Subject: "s"}, over{sub: "s"}, true},
 		"offline session": {event.Event{Type: event.OfflineSessionEnd, OfflineSession: "o", Subject: "s"}, over{sid: "o"}, true},
 		"replay":          {event.Event{Type: event.RefreshTokenReplay, OfflineSession: "o"}, over{sid: "o"}, true},

@@ -395,3 +395,41 @@ func TestO62_RevokeAllOfAClient(t *testing.T) {
 	}
 	w.dead("reports", grants[0], "revoked")
 }
+
+// TestEndsNameTheirTokens: what ends a grant without offline access tells, by the name
+// that its access tokens carry, what ended: others of the same login live on.
+func TestEndsNameTheirTokens(t *testing.T) {
+	w := newWorld(t, singleUse(0))
+	b := w.browser()
+	for name, end := range map[string]func(r *reply){
+		"revocation": func(r *reply) { w.post("revoke", "reports", "token", r.refreshed()).ok() },
+		"a replay": func(r *reply) {
+			w.refresh("reports", r.refreshed()).ok()
+			w.refresh("reports", r.refreshed()).fails(400, "invalid_grant", "reuse_detected")
+		},
+		"its code twice": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.grant("alice", "reports", "openid")
+			code := b.authorize("", "reports", "openid").Get("code")
+			r := w.exchange("reports", code).ok()
+			if end == nil {
+				w.exchange("reports", code).fails(400, "invalid_grant", "")
+			} else {
+				end(r)
+			}
+			id, _ := r.claims()["client_session"].(string)
+			var told int
+			w.mu.Lock()
+			for _, e := range w.events {
+				if e.Details[event.ClientSession] == id {
+					told++
+				}
+			}
+			w.mu.Unlock()
+			if id == "" || told != 1 || w.active(r.access()) {
+				t.Errorf("client session %q, told %d times, access token lives: %v", id, told, w.active(r.access()))
+			}
+		})
+	}
+}

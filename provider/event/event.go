@@ -90,11 +90,15 @@ type Event struct {
 	Subject        string            `json:"sub,omitempty"`      // of the user whom it is about; of an Admin event the administrator
 	Username       string            `json:"username,omitempty"` // as known, or as somebody typed it
 	Session        string            `json:"session,omitempty"`  // sid of the user session
-	OfflineSession string            `json:"offline,omitempty"`  // id of the client session
+	OfflineSession string            `json:"offline,omitempty"`  // id of a client session with offline access
 	IP             string            `json:"ip,omitempty"`       // of who asked
 	Reason         string            `json:"reason,omitempty"`   // of an error or an end, e.g. "reuse_detected"
 	Details        map[string]string `json:"details,omitempty"`  // scope, grant_type, …
 }
+
+// ClientSession is the detail that names a client session without offline access
+// which ended: its access tokens carry it.
+const ClientSession = "client_session"
 
 // Sink takes events. Emit must not block for long and must not panic.
 type Sink interface {

@@ -52,9 +52,13 @@ func (h *Handler) authorizationCode(ctx context.Context, req *request) (*issue, 
 			if ended != nil {
 				req.event.Subject, req.event.Session = ended.User, ended.SID()
 			}
-			if ended != nil && ended.Offline {
+			switch {
+			case ended == nil:
+			case ended.Offline:
 				req.event.OfflineSession = ended.ID
 				tell(req.tell(event.OfflineSessionEnd, "code_replayed"))
+			default:
+				tell(req.tell(event.RevokeGrant, "code_replayed", event.ClientSession, ended.ID))
 			}
 			return err
 		}

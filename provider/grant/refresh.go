@@ -50,7 +50,11 @@ func (h *Handler) refreshToken(ctx context.Context, req *request) (*issue, error
 		case d.Replay:
 			req.about(st)
 			// Without one it may be a client whose answer was lost.
-			tell(req.tell(event.RefreshTokenReplay, session.ReuseDetected, "idempotency_key", strconv.FormatBool(!req.random)))
+			details := []string{"idempotency_key", strconv.FormatBool(!req.random)}
+			if !st.Session.Offline {
+				details = append(details, event.ClientSession, st.Session.ID)
+			}
+			tell(req.tell(event.RefreshTokenReplay, session.ReuseDetected, details...))
 			if st.Session.Offline {
 				tell(req.tell(event.OfflineSessionEnd, session.ReuseDetected))
 			}

@@ -229,12 +229,15 @@ func (h *Handler) byToken(r *http.Request, form url.Values) error {
 			return err
 		}
 		e := event.Event{
-			Time: now, Type: event.Logout, Realm: h.Realm, Client: c.ClientID, Subject: ended.User, Session: ended.UserSession,
+			Time: now, Type: event.Logout, Realm: h.Realm, Client: c.ClientID, Subject: ended.User, Session: ended.SID(),
 			IP: endpoint.ClientIP(r),
+		}
+		if ended.Offline {
+			e.OfflineSession = ended.ID
 		}
 		tell(e)
 		if ended.Offline {
-			e.Type, e.OfflineSession, e.Reason = event.OfflineSessionEnd, ended.ID, session.LoggedOut
+			e.Type, e.Reason = event.OfflineSessionEnd, session.LoggedOut
 			tell(e)
 			return nil
 		}

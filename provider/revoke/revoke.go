@@ -90,6 +90,8 @@ func (h *Handler) session(r *http.Request, c *client.Client, t token.Refresh) er
 		}
 		if ended.Offline {
 			e.OfflineSession = ended.ID
+		} else {
+			e.Details[event.ClientSession] = ended.ID
 		}
 		tell(e)
 		if ended.Offline {

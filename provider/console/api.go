@@ -125,7 +125,7 @@ func (a *answer) refusal() error {
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
 		return errNoAdministrator
 	case a.status == http.StatusNotFound:
-		return oidc.Errorf(oidc.CodeInvalidRequest, "there is nothing under this address any more").WithStatus(http.StatusNotFound)
+		return errGone
 	case a.status >= 500:
 		// The cause is in the log already, under its id.
 		return oidc.Errorf(said.Error, "%s", said.Description).WithStatus(a.status)
@@ -139,5 +139,8 @@ func (a *answer) refusal() error {
 	}
 	return &Refused{Status: a.status, Message: strings.TrimPrefix(message, said.Field+": "), Field: said.Field}
 }
+
+// errGone: it has ended or was deleted, or has never been.
+var errGone = oidc.Errorf(oidc.CodeInvalidRequest, "there is nothing under this address any more").WithStatus(http.StatusNotFound)
 
 var errNoAdministrator = oidc.Errorf(oidc.CodeAccessDenied, "this account is no administrator of this realm: it lacks the role realm-admin").WithStatus(http.StatusForbidden)

@@ -63,6 +63,7 @@ type Action struct {
 type Edit struct {
 	Head
 	Form
+	Facts  []Fact // that nobody changes
 	Groups []Group
 	Fixed  bool   // nothing of it can be changed here
 	Button string // "": Save
@@ -123,6 +124,7 @@ type Confirm struct {
 	Head
 	Form
 	Then   []string // what it will touch, and how much of it
+	Tables []Table  // of it
 	Button string
 	Bad    bool // it ends or deletes something
 	Back   string

@@ -207,7 +207,7 @@ func (c *call) putClient(tx storage.Tx, tell audit.Tell, before *client.Client, 
 		}
 		return bad(path, "%s", invalid.Why)
 	}
-	if before.ClientID != after.ClientID && slices.Contains(builtinClients, before.ClientID) {
+	if before.ClientID != after.ClientID && client.BuiltIn(before.ClientID) {
 		return bad("clientId", "%s is built in", before.ClientID)
 	}
 	switch {
@@ -264,7 +264,7 @@ func (c *call) deleteClient() (any, error) {
 		if err != nil {
 			return false, err
 		}
-		if slices.Contains(builtinClients, cl.ClientID) {
+		if client.BuiltIn(cl.ClientID) {
 			return false, bad("", "client %s is built in; it can be disabled", cl.ClientID)
 		}
 		if err := c.notDeclared("client "+cl.ClientID, cl.ReadOnly()); err != nil {

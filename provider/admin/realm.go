@@ -253,8 +253,5 @@ func (c *call) pushRevocation() (any, error) {
 	return pushed(), c.change(func(storage.Tx, audit.Tell) error { return nil })
 }
 
-// builtin roles and clients that nobody can delete.
-var (
-	builtinRoles   = []string{oidc.RoleOfflineAccess, user.RoleRealmAdmin}
-	builtinClients = []string{client.Account, client.AdminCLI, client.Console}
-)
+// builtinRoles nobody can delete.
+var builtinRoles = []string{oidc.RoleOfflineAccess, user.RoleRealmAdmin}

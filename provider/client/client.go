@@ -102,6 +102,12 @@ const (
 	Console  = "security-admin-console" // the admin console
 )
 
+// BuiltIn tells whether a client is one of every realm: nobody can delete or
+// rename it.
+func BuiltIn(clientID string) bool {
+	return clientID == Account || clientID == AdminCLI || clientID == Console
+}
+
 // New makes the record of a client as every new one begins, not yet written:
 // enabled, PKCE required, the full scope and the realm's client scopes.
 func New(s realm.Settings, id, clientID string, now time.Time) *Client {

@@ -42,6 +42,8 @@ type Field struct{ Name, Value string }
 // Head is what stands at the head of a page.
 type Head struct {
 	Title string
+	Mark  string // a badge behind it, "" for none
+	Tone  string // of the badge: good, warm, bad, quiet
 	Lead  string
 	Above page.Link // the page that this one belongs to; without a URL: none
 	Tabs  []page.Link
@@ -115,7 +117,8 @@ type Cell struct {
 	URL  string
 	More []string     // further texts, each on its own line
 	At   *page.Moment // instead of the text
-	Mark string       // a badge behind it: good, warm, bad, quiet
+	Mark string       // a badge behind it, "" for none
+	Tone string       // of the badge: good, warm, bad, quiet
 	Code bool         // a name that is typed exactly so
 }
 

@@ -13,17 +13,22 @@ type route struct {
 // routes is the one list of pages.
 var routes = slices.Concat([]route{
 	{"/{$}", "", (*visit).overview, nil},
-}, settingsRoutes)
+}, settingsRoutes, clientRoutes)
 
 // menu in the order in which it is shown.
 var menu = []struct{ page, name string }{
 	{"", "Overview"},
 	{"settings", "Realm settings"},
+	{"clients", "Clients"},
 }
 
 const consoleName = "Administration"
 
 // notices by what was done.
 var notices = map[string]string{
-	"saved": "Saved.",
+	"saved":    "Saved.",
+	"created":  "Created.",
+	"deleted":  "Deleted.",
+	"enabled":  "Enabled.",
+	"disabled": "Disabled.",
 }

@@ -1,0 +1,126 @@
+package provider_test
+
+import (
+	"testing"
+)
+
+// The list of clients: what it says, its search, its pages.
+func TestConsoleClients(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+	w.offline(3, c.user("alice"), c.client("reports"))
+	page := b.admin("clients").on("clients", 200)
+	page.shows("reports", "spa", "Confidential", "Public", "Enabled", ">3</a>")
+	b.send(page, "console/clients", "search", "EPOR").on("clients?search=EPOR", 200).shows(">reports<").hides(">spa<")
+	b.send(page, "console/clients", "search", `<b>"`).shows("There is no such client.", "&lt;b&gt;&#34;").hides("<b>")
+	for i := range 45 {
+		c.send("clients", o{"clientId": "app-" + string(rune('a'+i/26)) + string(rune('a'+i%26))}).is(201)
+	}
+	second := b.admin("clients?search=app&first=20").shows("app-au", "app-bn", "first=40").hides("app-at", "app-bo")
+	second.shows(`rel="prev" href="/admin/demo/console/clients?search=app"`)
+	b.admin("clients?search=app&first=40").shows("app-bo", "app-bs").hides("first=60")
+	for _, bad := range []string{"-1", "x", "99999999999"} {
+		b.admin("clients?first="+bad).on("clients?first="+bad, 400).shows("whole number")
+	}
+}
+
+// A client is made, changed, disabled, enabled and deleted; what is wrong is said
+// beside its field and loses nothing.
+func TestConsoleClient(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+
+	page := b.admin("new-client").on("new-client", 200)
+	wrong := b.send(page, "edit", "clientId", "night", "name", "Night & day", "redirectUris", "https://ok.test/cb\nnot a URI").on("new-client", 400)
+	wrong.shows(`aria-invalid="true"`, "Nothing is saved yet", "Night &amp; day")
+	if got := wrong.field("edit", "redirectUris"); got != "https://ok.test/cb\nnot a URI" {
+		t.Errorf("what was typed is %q now", got)
+	}
+	if n := len(c.get("clients?clientId=night").list()); n != 0 {
+		t.Error("a refused client was made")
+	}
+	b.send(wrong, "edit", "clientId", "reports").on("new-client", 400)
+	b.send(wrong, "edit", "clientId", "reports", "redirectUris", callback).on("new-client", 400).shows("Client reports already exists.")
+	page = b.send(wrong, "edit", "redirectUris", callback)
+	id := c.client("night")
+	page.on("clients/"+id+"?done=created", 200).shows("Created.", "Night &amp; day")
+	at := "clients/" + id
+
+	// Saving what is there changes nothing.
+	before := c.get(at).raw
+	page = b.send(page, "edit").on(at+"?done=saved", 200)
+	if after := c.get(at).raw; after != before {
+		t.Errorf("saving changed\n%s to\n%s", before, after)
+	}
+	page = b.send(page, "edit", "clientId", "nightly", "name", "", "description", "Works at night", "baseUrl", "https://night.test/",
+		"redirectUris", "https://night.test/cb\r\n\r\n https://night.test/cb2 ", "attributes.post.logout.redirect.uris", "+\nhttps://night.test/bye",
+		"webOrigins", "+", "attributes.backchannel.logout.url", "https://night.test/hear", "directAccessGrantsEnabled", "on", "serviceAccountsEnabled", "on",
+		"attributes.oauth2.device.authorization.grant.enabled", "on", "attributes.pkce.code.challenge.method", "", "consentRequired", "on",
+		"attributes.consent.offline.access", "on").on(at+"?done=saved", 200)
+	got := c.get(at)
+	for member, want := range map[string]any{
+		"clientId": "nightly", "name": nil, "description": "Works at night", "baseUrl": "https://night.test/", "redirectUris": []any{"https://night.test/cb", "https://night.test/cb2"},
+		"webOrigins": []any{"+"}, "directAccessGrantsEnabled": true, "serviceAccountsEnabled": true, "standardFlowEnabled": true, "consentRequired": true,
+	} {
+		got.has(member, want)
+	}
+	attributes := got.object()["attributes"].(map[string]any)
+	for name, want := range map[string]any{
+		"post.logout.redirect.uris": "+##https://night.test/bye", "backchannel.logout.url": "https://night.test/hear",
+		"oauth2.device.authorization.grant.enabled": "true", "pkce.code.challenge.method": "", "consent.offline.access": "true",
+	} {
+		if attributes[name] != want {
+			t.Errorf("%s is %v, want %v", name, attributes[name], want)
+		}
+	}
+	// A public client has no service account; PKCE is not left out for it.
+	b.send(page, "edit", "publicClient", "on").on(at, 400).shows("A public client")
+	page = b.send(page, "edit", "publicClient", "on", "serviceAccountsEnabled", "", "attributes.pkce.code.challenge.method", "S256").on(at+"?done=saved", 200)
+	// What is no field of the page is no way in.
+	b.send(page, "edit", "enabled", "", "fullScopeAllowed", "", "secret", "mine", "notBefore", "9", "id", "other", "declared", "x").on(at+"?done=saved", 200)
+	c.get(at).has("enabled", true).has("fullScopeAllowed", true).has("notBefore", 0)
+
+	// Switched off, and on again.
+	w.offline(2, c.user("alice"), id)
+	ask := b.admin(at+"/disable").on(at+"/disable", 200)
+	ask.shows("2 offline sessions, 0 active sessions")
+	c.get(at).has("enabled", true)
+	b.send(ask, "confirm").on(at+"?done=disabled", 200).shows("Disabled")
+	c.get(at).has("enabled", false)
+	b.admin("clients?search=nightly").shows("Disabled")
+	ask = b.admin(at+"/enable").on(at+"/enable", 200)
+	c.get(at).has("enabled", false)
+	b.send(ask, "confirm").on(at+"?done=enabled", 200)
+	c.get(at).has("enabled", true)
+
+	// Gone.
+	ask = b.admin(at + "/delete").shows("2 offline sessions")
+	c.get(at)
+	b.send(ask, "confirm").on("clients?done=deleted", 200).shows("Deleted.").hides("nightly")
+	for _, page := range []string{"", "/disable", "/delete"} {
+		b.admin(at+page).on(at+page, 404)
+	}
+	if n := len(c.get("admin-events?operationTypes=DELETE").list()); n != 1 {
+		t.Errorf("%d events of one deletion", n)
+	}
+}
+
+// What the configuration declares is shown with where it does, and cannot be
+// changed or deleted here.
+func TestConsoleDeclaredClient(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+	at := "clients/" + c.client("reports")
+	page := b.admin(at).shows("Declared in the Caddyfile: client reports.").hides(at + "/delete")
+	before := c.get(at).raw
+	b.send(page, "edit", "clientId", "other-name", "redirectUris", "https://evil.test/", "directAccessGrantsEnabled", "").on(at+"?done=saved", 200)
+	if after := c.get(at).raw; after != before {
+		t.Errorf("declared fields changed:\n%s", after)
+	}
+	ask := b.admin(at + "/delete")
+	b.send(ask, "confirm").on(at+"/delete", 400).shows("is declared in the Caddyfile")
+	c.get(at)
+	// Built-in clients can be switched off, never deleted.
+	account := "clients/" + c.client("account")
+	b.admin(account).shows(account + "/disable").hides(account + "/delete")
+}

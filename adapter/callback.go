@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
+	"github.com/nightlatch/nightlatch/page"
 )
 
 // exchangeTime bounds a code exchange, which goes on when its tab is closed.
@@ -131,13 +133,10 @@ func (rp *RelyingParty) declined(ctx context.Context, w http.ResponseWriter, r *
 }
 
 // sentence makes a text of a provider's error, harmless wherever it is shown.
-func sentence(description, code string) string {
-	text := description
-	if text == "" {
-		text = code
-		if code == "access_denied" {
-			text = "The request was declined"
-		}
+func sentence(description, code string) page.Text {
+	text := cmp.Or(description, code)
+	if text == "access_denied" {
+		return "The request was declined."
 	}
 	text = strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f {
@@ -148,7 +147,7 @@ func sentence(description, code string) string {
 	if first, _, _ := strings.Cut(text, " "); text != "" && !strings.Contains(first, "_") {
 		text = strings.ToUpper(text[:1]) + text[1:]
 	}
-	return strings.TrimSuffix(text, ".") + "."
+	return page.Text(strings.TrimSuffix(text, ".") + ".")
 }
 
 // exchangeFailed tells a no to background access, which some providers say only
@@ -192,11 +191,11 @@ func bare(err error) error {
 
 // reject ends a login that cannot be trusted or was refused: kind is one of a few
 // words, text for people.
-func (rp *RelyingParty) reject(ctx context.Context, w http.ResponseWriter, r *http.Request, f flow, kind, text string, cause error) {
-	rp.config.Log.WarnContext(ctx, "login failed", "reason", text, "err", cause)
+func (rp *RelyingParty) reject(ctx context.Context, w http.ResponseWriter, r *http.Request, f flow, kind string, text page.Text, cause error) {
+	rp.config.Log.WarnContext(ctx, "login failed", "reason", string(text), "err", cause)
 	rp.parties.forget(w) // another choice may do better
-	rp.config.Events("login_failed", rp.event("error", kind, "reason", text))
-	rp.failure(w, r, Failure{Status: http.StatusForbidden, Heading: "You are not logged in", Text: text, Code: "login_failed", Again: rp.wayBack(ctx, f)})
+	rp.config.Events("login_failed", rp.event("error", kind, "reason", string(text)))
+	rp.failure(w, r, fault{status: http.StatusForbidden, heading: "You are not logged in", text: text, code: "login_failed", again: rp.wayBack(ctx, f)})
 }
 
 // event begins the data of an event of this site.

@@ -1,16 +1,15 @@
 package adapter
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
 	"github.com/nightlatch/nightlatch/adapter/vault"
+	"github.com/nightlatch/nightlatch/page"
 )
 
 // A person's consent names the job. A provider that knows the authorization detail
@@ -38,20 +37,27 @@ type jobsPage struct {
 	Asking             bool // for consent; else what was allowed is shown
 }
 
+// verbs say what scopes let a job do.
+var verbs = map[string]page.Text{
+	"openid": "know who you are", "profile": "read your profile", "email": "read your mail address",
+	"address": "read your postal address", "phone": "read your phone number",
+}
+
 // inWords says what scopes let a job do. A scope that has no words says its name.
-func inWords(scopes []string) string {
-	words := map[string]string{
-		"openid": "know who you are", "profile": "read your profile", "email": "read your mail address",
-		"address": "read your postal address", "phone": "read your phone number",
-	}
+func inWords(words *page.Words, scopes []string) string {
 	var out []string
 	for _, s := range slices.Sorted(slices.Values(scopes)) {
-		if s != "offline_access" {
-			out = append(out, cmp.Or(words[s], "use "+s))
+		verb := verbs[s]
+		switch {
+		case s == "offline_access":
+		case verb != "":
+			out = append(out, words.T(verb))
+		default:
+			out = append(out, words.T("use %s", s))
 		}
 	}
 	if len(out) == 0 {
-		return "nothing yet"
+		return words.T("nothing yet")
 	}
 	return strings.Join(out, ", ")
 }
@@ -66,7 +72,7 @@ func askingStep(jobs vault.Jobs, back string) string {
 func (rp *RelyingParty) nameJobs(w http.ResponseWriter, r *http.Request, q request, back string) {
 	v := jobsPage{User: q.record.Identity.Name, CSRF: proof(q.cookie, askingStep(q.jobs, back)), Return: back, Asking: true}
 	for _, d := range q.jobs.Details() {
-		v.Jobs = append(v.Jobs, namedJob{Name: d.Job, May: inWords(strings.Fields(d.Scope))})
+		v.Jobs = append(v.Jobs, namedJob{Name: d.Job, May: inWords(rp.pages.Words(r), strings.Fields(d.Scope))})
 	}
 	rp.page(w, r, http.StatusForbidden, "jobs", "Allow background access?", v)
 }
@@ -133,9 +139,9 @@ func (rp *RelyingParty) jobs(w http.ResponseWriter, r *http.Request) {
 func (rp *RelyingParty) showJobs(w http.ResponseWriter, r *http.Request, cookie string, record *session.Record, g *vault.Grant) {
 	v := jobsPage{User: record.Identity.Name}
 	for _, d := range g.Jobs.Details() {
-		j := namedJob{Name: d.Job, May: inWords(strings.Fields(d.Scope)), Remove: proof(cookie, "remove "+d.Job)}
+		j := namedJob{Name: d.Job, May: inWords(rp.pages.Words(r), strings.Fields(d.Scope)), Remove: proof(cookie, "remove "+d.Job)}
 		if at := g.Uses[d.Job]; !at.IsZero() {
-			j.Used = at.UTC().Format("2 January 2006, 15:04 ") + time.UTC.String()
+			j.Used = rp.pages.Words(r).At(at, rp.config.Now()).Text
 		}
 		v.Jobs = append(v.Jobs, j)
 	}

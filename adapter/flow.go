@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -40,7 +41,7 @@ type flow struct {
 	Subject string `json:"u,omitempty"`
 	// Refused carries why an attempt for background access failed over to the
 	// attempt without it.
-	Refused string `json:"x,omitempty"`
+	Refused page.Text `json:"x,omitempty"`
 	// Consent is the second attempt, which asks for a consent page; Merged the one
 	// that brings back scopes of an earlier grant.
 	Consent bool `json:"p,omitempty"`

@@ -35,7 +35,7 @@ func (rp *RelyingParty) form(w http.ResponseWriter, r *http.Request) (url.Values
 	}
 	for name, values := range form {
 		if len(values) > 1 {
-			rp.fail(w, r, http.StatusBadRequest, "invalid_request", "The form has "+printable(name)+" twice.")
+			rp.fail(w, r, http.StatusBadRequest, "invalid_request", "The form has %s twice.", printable(name))
 			return nil, false
 		}
 	}

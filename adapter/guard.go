@@ -131,7 +131,7 @@ func (rp *RelyingParty) guardBrowser(w http.ResponseWriter, r *http.Request, ori
 	if q.parameter {
 		if err := allowedScopes(q.asked, union(rp.config.RequestScopes, rp.config.JobScopes())); err != nil {
 			rp.config.Refused("invalid_scope")
-			rp.fail(w, r, http.StatusBadRequest, "invalid_scope", "The address asks for access that this site does not hand out: "+err.Error()+".")
+			rp.fail(w, r, http.StatusBadRequest, "invalid_scope", "The address asks for access that this site does not hand out: %s.", err.Error())
 			return nobody, false, true
 		}
 	}
@@ -178,9 +178,9 @@ func (rp *RelyingParty) answerBrowser(w http.ResponseWriter, r *http.Request, q 
 		rp.config.Refused("insufficient_scope")
 		consent := rp.onSite(q.original.EscapedPath())
 		if wantsPage(r) {
-			rp.failure(w, r, Failure{
-				Status: http.StatusForbidden, Heading: "No background access", Code: "insufficient_scope", Again: consent,
-				Text: "This page wants background access (offline_access), so what you sent was not taken. Allow it first, then send it again.",
+			rp.failure(w, r, fault{
+				status: http.StatusForbidden, heading: "No background access", code: "insufficient_scope", again: consent,
+				text: "This page wants background access (offline_access), so what you sent was not taken. Allow it first, then send it again.",
 			})
 			return
 		}

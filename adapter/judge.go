@@ -1,5 +1,7 @@
 package adapter
 
+import "github.com/nightlatch/nightlatch/page"
+
 // verdict is what becomes of a request.
 type verdict int
 
@@ -14,6 +16,7 @@ const (
 	refused                     // 403: the page that says why there is no background access
 	nameJobs                    // the page where a person allows jobs by name
 	needsGrant                  // 403 for a program: a person has to consent first
+
 )
 
 // facts is all that a verdict depends on.
@@ -25,11 +28,11 @@ type facts struct {
 	stale      bool // claims have to be renewed by a navigation
 	parameter  bool // ?scope=…offline_access… is in the URL
 	offline    Offline
-	granted    bool   // a grant holds what is asked for
-	unnamed    bool   // but the person has not allowed each job by name
-	atProvider bool   // the provider's consent page names jobs
-	refused    string // why there is none, as remembered in the session
-	without    bool   // the person goes on without
+	granted    bool      // a grant holds what is asked for
+	unnamed    bool      // but the person has not allowed each job by name
+	atProvider bool      // the provider's consent page names jobs
+	refused    page.Text // why there is none, as remembered in the session
+	without    bool      // the person goes on without
 }
 
 // judge decides. Only a top-level GET is ever redirected to the provider: any

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/nightlatch/nightlatch/page"
 )
 
 // Own serves the site's own paths below /.nightlatch/ and tells whether it did.
@@ -36,9 +34,10 @@ func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request) bool {
 		rp.certs(w, r)
 	case AuthPath:
 		rp.auth(w, r)
-	case rp.pages.StylePath:
-		page.Stylesheet(w)
 	default:
+		if rp.pages.Serve(w, r) {
+			return true
+		}
 		rp.fail(w, r, http.StatusNotFound, "not_found", "There is no such page here.")
 	}
 	return true
@@ -52,7 +51,7 @@ func (rp *RelyingParty) method(w http.ResponseWriter, r *http.Request, methods .
 		}
 	}
 	w.Header().Set("Allow", strings.Join(methods, ", "))
-	rp.fail(w, r, http.StatusMethodNotAllowed, "invalid_request", "This address takes "+strings.Join(methods, " and ")+" only.")
+	rp.fail(w, r, http.StatusMethodNotAllowed, "invalid_request", "This address takes %s only.", strings.Join(methods, ", "))
 	return false
 }
 

@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"cmp"
+	"context"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -23,7 +24,13 @@ func newPages(site string) (*page.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading templates: %w", err)
 	}
-	return page.New(templates, strings.TrimSuffix(Prefix, "/"), site)
+	look, err := page.NewLook(page.Config{
+		Resources: strings.TrimSuffix(Prefix, "/"), Name: func(context.Context) string { return site },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page.New(templates, look)
 }
 
 type logoutPage struct {
@@ -35,20 +42,13 @@ type refusalPage struct {
 	Reason, Return, CSRF string
 }
 
-func (rp *RelyingParty) page(w http.ResponseWriter, r *http.Request, status int, name, title string, view any) {
-	rp.pages.Write(w, r, status, page.Page{Name: name, Title: title, View: view})
+func (rp *RelyingParty) page(w http.ResponseWriter, r *http.Request, status int, name string, title page.Text, view any) {
+	rp.pages.Write(w, r, status, page.Page{Name: name, Title: rp.pages.Words(r).T(title), View: view})
 }
 
 // fail answers a browser with a page and a program with JSON.
-func (rp *RelyingParty) fail(w http.ResponseWriter, r *http.Request, status int, code, text string) {
-	heading := "This did not work"
-	switch {
-	case status == http.StatusServiceUnavailable:
-		heading = "Please try again in a moment"
-	case status == http.StatusNotFound:
-		heading = "Nothing here"
-	}
-	rp.failure(w, r, Failure{Status: status, Heading: heading, Text: text, Code: code})
+func (rp *RelyingParty) fail(w http.ResponseWriter, r *http.Request, status int, code string, text page.Text, values ...any) {
+	rp.failure(w, r, fault{status: status, code: code, text: text, values: values})
 }
 
 func wantsPage(r *http.Request) bool {
@@ -61,7 +61,7 @@ func (rp *RelyingParty) unavailable(w http.ResponseWriter, r *http.Request, err 
 	if !errors.As(err, new(*undiscovered)) {
 		rp.config.Log.WarnContext(r.Context(), "request failed for now", "err", err)
 	}
-	text := "The login provider does not answer at the moment."
+	text := page.Text("The login provider does not answer at the moment.")
 	if storage.Temporary(err) {
 		text = "The server could not finish this. Nothing was lost."
 	}
@@ -73,20 +73,21 @@ func (rp *RelyingParty) unavailable(w http.ResponseWriter, r *http.Request, err 
 // forbid: logged in, but not let in.
 func (rp *RelyingParty) forbid(w http.ResponseWriter, r *http.Request, record *session.Record) {
 	rp.config.Refused("forbidden")
-	rp.failure(w, r, Failure{
-		Status: http.StatusForbidden, Heading: "This account may not come in", Code: "access_denied", Logout: true,
-		Text: "You are logged in as " + record.Identity.Name + ", and this account may not use this site.",
+	rp.failure(w, r, fault{
+		status: http.StatusForbidden, heading: "This account may not come in", code: "access_denied", logout: true,
+		text: "You are logged in as %s, and this account may not use this site.", values: []any{record.Identity.Name},
 	})
 }
 
 // refuse says why there is no background access, and how to go on.
-func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, cookie, reason, back string) {
+// What a provider said of it stays in its words.
+func (rp *RelyingParty) refuse(w http.ResponseWriter, r *http.Request, cookie string, reason page.Text, back string) {
 	rp.config.Refused("no_background_access")
 	if reason == "" {
 		reason = "You went on without it."
 	}
 	rp.page(w, r, http.StatusForbidden, "refused", "No background access", refusalPage{
-		Reason: reason, Return: back, CSRF: proof(cookie, "resume "+back),
+		Reason: rp.pages.Words(r).T(reason), Return: back, CSRF: proof(cookie, "resume "+back),
 	})
 }
 
@@ -102,9 +103,9 @@ func (rp *RelyingParty) challenge(w http.ResponseWriter, r *http.Request, code, 
 	}
 	w.Header().Set("WWW-Authenticate", header)
 	if code == "" && wantsPage(r) {
-		rp.failure(w, r, Failure{
-			Status: http.StatusUnauthorized, Heading: "Please log in again", Code: body["error"],
-			Text: "You are not logged in any more, so what you sent was not taken. Log in at the start page, then send it again.",
+		rp.failure(w, r, fault{
+			status: http.StatusUnauthorized, heading: "Please log in again", code: body["error"],
+			text: "You are not logged in any more, so what you sent was not taken. Log in at the start page, then send it again.",
 		})
 		return
 	}

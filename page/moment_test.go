@@ -22,7 +22,7 @@ func TestBrowserName(t *testing.T) {
 		"":                            "An unknown program",
 		`<script>alert("x")</script>`: "An unknown program",
 	} {
-		if got := Browser(agent); got != want {
+		if got := English.Browser(agent); got != want {
 			t.Errorf("%s: %q, want %q", agent, got, want)
 		}
 	}
@@ -33,14 +33,14 @@ func TestSpan(t *testing.T) {
 		0: "1 second", 59 * time.Second: "59 seconds", time.Minute: "1 minute", 5 * time.Minute: "5 minutes", 90 * time.Minute: "90 minutes",
 		time.Hour: "1 hour", 3 * time.Hour: "3 hours", 24 * time.Hour: "1 day", 25 * time.Hour: "25 hours", 30 * 24 * time.Hour: "30 days",
 	} {
-		if got := Span(d); got != want {
+		if got := English.Span(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}
 	for d, want := range map[time.Duration]string{
 		0: "just now", 59 * time.Second: "just now", time.Minute: "1 minute ago", 49 * time.Hour: "2 days ago", -time.Hour: "in 1 hour", -time.Second: "just now",
 	} {
-		if got := near(t0.Add(-d), t0); got != want {
+		if got := English.near(t0.Add(-d), t0); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}

@@ -26,22 +26,30 @@ var (
 	styleName = fmt.Sprintf("style.%.6x.css", sha256.Sum256(style))
 )
 
-// Set is all pages of a realm or a site. It is safe for concurrent use.
+// Set is pages that one package brings, in every language of a Look. It is safe
+// for concurrent use.
 type Set struct {
-	// StylePath is where Stylesheet has to be served.
-	StylePath string
-	owner     string
-	templates map[string]*template.Template // by the name of their file, without .html
+	*Look
+	templates map[*Words]map[string]*template.Template // by the name of their file, without .html
 }
 
 // New parses the templates *.html of files; _name.html is no page but a part that
 // all pages can take in, as the template name (go:embed needs all: for it); those
-// of parts/ are there on every page. owner is the name at the head of
-// each page; the stylesheet is linked below resources, a path without a trailing
-// slash.
-func New(files fs.FS, resources, owner string) (*Set, error) {
-	s := &Set{StylePath: resources + "/" + styleName, owner: owner, templates: map[string]*template.Template{}}
-	base, err := template.New("frame").Funcs(words).Parse(frame)
+// of parts/ are there on every page.
+func New(files fs.FS, look *Look) (*Set, error) {
+	s := &Set{Look: look, templates: map[*Words]map[string]*template.Template{}}
+	for _, words := range look.languages {
+		var err error
+		if s.templates[words], err = parseAll(files, words); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// parseAll parses all templates in one language: their functions are bound then.
+func parseAll(files fs.FS, words *Words) (map[string]*template.Template, error) {
+	base, err := template.New("frame").Funcs(words.functions()).Parse(frame)
 	if err == nil {
 		_, err = base.New("console").Parse(console)
 	}
@@ -57,7 +65,7 @@ func New(files fs.FS, resources, owner string) (*Set, error) {
 			return nil, fmt.Errorf("listing templates: %w", err)
 		}
 		for _, name := range parts {
-			if err := parse(base, strings.TrimPrefix(stem(name), "_"), from.files, name); err != nil {
+			if err := parseFile(base, strings.TrimPrefix(stem(name), "_"), from.files, name); err != nil {
 				return nil, err
 			}
 		}
@@ -66,23 +74,24 @@ func New(files fs.FS, resources, owner string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing templates: %w", err)
 	}
+	out := map[string]*template.Template{}
 	for _, name := range pages {
 		t, err := base.Clone()
 		if err == nil {
-			err = parse(t, "content", files, name)
+			err = parseFile(t, "content", files, name)
 		}
 		if err != nil {
 			return nil, err
 		}
-		s.templates[stem(name)] = t
+		out[stem(name)] = t
 	}
-	return s, nil
+	return out, nil
 }
 
 func stem(file string) string { return strings.TrimSuffix(path.Base(file), ".html") }
 
-// parse adds a file to t under a name.
-func parse(t *template.Template, name string, files fs.FS, file string) error {
+// parseFile adds a file to t under a name.
+func parseFile(t *template.Template, name string, files fs.FS, file string) error {
 	text, err := fs.ReadFile(files, file)
 	if err == nil {
 		_, err = t.New(name).Parse(strings.TrimSuffix(string(text), "\n"))
@@ -96,12 +105,23 @@ func parse(t *template.Template, name string, files fs.FS, file string) error {
 // Page is one answer.
 type Page struct {
 	Name  string // of its template
-	Title string
+	Title string // in the words of the request
 	View  any
 	// Script is what the page's policy allows by its hash, "" for none.
 	Script string
 	// Console, if not nil, makes it a page of a console: wide, with a menu.
 	Console *Console
+}
+
+// Frame is the view of frame.html and console.html, which surround every page.
+type Frame struct {
+	Title     string
+	Owner     string   // name of the realm or the site
+	Style     string   // address of the stylesheet
+	Language  string   // its tag, for the attribute lang
+	Direction string   // of its script: ltr or rtl
+	Console   *Console // nil in frame.html
+	View      any      // of the page, which is the template content
 }
 
 // Console is what surrounds the pages of a console.
@@ -129,11 +149,11 @@ func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, p Page) 
 	if p.Console != nil {
 		around = "console"
 	}
-	err := s.templates[p.Name].ExecuteTemplate(&buf, around, struct {
-		Title, Owner, Style string
-		Console             *Console
-		View                any
-	}{p.Title, s.owner, s.StylePath, p.Console, p.View})
+	words := s.Words(r)
+	err := s.templates[words][p.Name].ExecuteTemplate(&buf, around, Frame{
+		Title: p.Title, Owner: s.config.Name(r.Context()), Style: s.stylePath(),
+		Language: words.Tag.String(), Direction: words.Direction(), Console: p.Console, View: p.View,
+	})
 	if err != nil {
 		http.Error(w, "this page could not be shown", http.StatusInternalServerError)
 		return
@@ -145,6 +165,8 @@ func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, p Page) 
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", words.Tag.String())
+	h.Add("Vary", "Accept-Language")
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -154,12 +176,4 @@ func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, p Page) 
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(buf.Bytes())
 	}
-}
-
-// Stylesheet answers with the stylesheet.
-func Stylesheet(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(style)
 }

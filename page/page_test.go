@@ -1,6 +1,8 @@
 package page
 
 import (
+	"context"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -8,9 +10,18 @@ import (
 	"testing/fstest"
 )
 
+func look(t *testing.T, folder fs.FS) *Look {
+	t.Helper()
+	l, err := NewLook(Config{Resources: "/there", Name: func(context.Context) string { return "demo & co" }, Folder: folder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func set(t *testing.T) *Set {
 	t.Helper()
-	s, err := New(fstest.MapFS{"hello.html": {Data: []byte("<p>{{.}}</p>\n")}}, "/there", "demo & co")
+	s, err := New(fstest.MapFS{"hello.html": {Data: []byte("<p>{{.}}</p>\n")}}, look(t, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +35,7 @@ func TestWrite(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.Write(w, httptest.NewRequest(http.MethodGet, "/", nil), http.StatusTeapot, Page{Name: "hello", Title: "Hello", View: "<b>", Script: "x()"})
 	body, h := w.Body.String(), w.Header()
-	for _, want := range []string{"<title>Hello · demo &amp; co</title>", `href="` + s.StylePath + `"`, "<p>&lt;b&gt;</p>\n</main>"} {
+	for _, want := range []string{"<title>Hello · demo &amp; co</title>", `href="` + s.stylePath() + `"`, "<p>&lt;b&gt;</p>\n</main>"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %s:\n%s", want, body)
 		}
@@ -47,18 +58,23 @@ func TestWrite(t *testing.T) {
 }
 
 func TestStylesheet(t *testing.T) {
-	if s := set(t); !strings.HasPrefix(s.StylePath, "/there/style.") || !strings.HasSuffix(s.StylePath, ".css") {
-		t.Error(s.StylePath)
+	l := look(t, nil)
+	path := l.stylePath()
+	if !strings.HasPrefix(path, "/there/style.") || !strings.HasSuffix(path, ".css") {
+		t.Error(path)
 	}
 	w := httptest.NewRecorder()
-	Stylesheet(w)
-	if w.Header().Get("Content-Type") != "text/css; charset=utf-8" || !strings.Contains(w.Body.String(), "prefers-color-scheme: dark") {
+	if !l.Serve(w, httptest.NewRequest(http.MethodGet, path, nil)) || w.Header().Get("Content-Type") != "text/css; charset=utf-8" ||
+		!strings.Contains(w.Body.String(), "prefers-color-scheme: dark") {
 		t.Errorf("%v", w.Header())
+	}
+	if l.Serve(w, httptest.NewRequest(http.MethodGet, "/there/style.css", nil)) {
+		t.Error("what is not there is served")
 	}
 }
 
 func TestBrokenTemplate(t *testing.T) {
-	if _, err := New(fstest.MapFS{"bad.html": {Data: []byte("{{")}}, "/", ""); err == nil || !strings.Contains(err.Error(), "bad.html") {
+	if _, err := New(fstest.MapFS{"bad.html": {Data: []byte("{{")}}, look(t, nil)); err == nil || !strings.Contains(err.Error(), "bad.html") {
 		t.Errorf("%v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/account"
 	"github.com/nightlatch/nightlatch/provider/admin"
 	"github.com/nightlatch/nightlatch/provider/audit"
@@ -101,17 +102,28 @@ func New(c Config) (*Provider, error) {
 	p.audit = audit.New(audit.Config{
 		Store: p.config.Store, Realm: c.Realm, Random: p.config.Random, Logger: p.config.Logger, Sink: p.config.Events,
 	})
-	var err error
-	if p.pages, err = web.New(p.settings.Path()+"/resources", c.Realm); err != nil {
-		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
-	}
-	if p.account, err = account.NewPages(p.settings.Path()+"/resources", c.Realm); err != nil {
-		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
-	}
-	if p.console, err = console.NewPages(p.settings.Path()+"/resources", c.Realm); err != nil {
+	if err := p.makePages(); err != nil {
 		return nil, fmt.Errorf("making pages of realm %s: %w", c.Realm, err)
 	}
 	return p, nil
+}
+
+func (p *Provider) makePages() error {
+	look, err := page.NewLook(page.Config{
+		Resources: p.settings.Path() + "/resources",
+		Name:      func(context.Context) string { return p.config.Realm },
+	})
+	if err != nil {
+		return err
+	}
+	if p.pages, err = web.New(look); err != nil {
+		return err
+	}
+	if p.account, err = account.NewPages(look); err != nil {
+		return err
+	}
+	p.console, err = console.NewPages(look)
+	return err
 }
 
 // Issuer identifier of the realm.
@@ -219,7 +231,7 @@ func (p *Provider) wire(ring *keys.Ring) *http.ServeMux {
 	administrators.Mount(mux, p.settings.Console())
 	mux.HandleFunc(base+"/resources/", p.pages.Static)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		p.pages.Error(w, r, http.StatusNotFound, "not_found", "there is no such page here", "")
+		p.pages.NotFound(w, r)
 	})
 	return mux
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/storage"
 )
 
@@ -32,8 +33,8 @@ type Record struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	// Refused is why there is no background access, "" if nobody refused it;
 	// Without tells that the person chose to go on without.
-	Refused string `json:"refused,omitempty"`
-	Without bool   `json:"without,omitempty"`
+	Refused page.Text `json:"refused,omitempty"`
+	Without bool      `json:"without,omitempty"`
 	// Denied are scopes that were asked for and not granted although background
 	// access was: asking again would go round in circles.
 	Denied []string `json:"denied,omitempty"`

@@ -63,14 +63,14 @@ var mayImport = map[string][]string{
 	"provider/userinfo":   domain,
 	"provider/discovery":  domain,
 	"provider/logout":     domain,
-	"provider/account":    append([]string{"page", "provider/visitor"}, domain...),
-	"provider/console":    append([]string{"page", "provider/visitor"}, domain...),
+	"provider/account":    append([]string{"provider/visitor"}, domain...),
+	"provider/console":    append([]string{"provider/visitor"}, domain...),
 	"provider/admin":      append([]string{"provider/declared"}, domain...),
 
-	"provider":              {"storage", "provider/..."},
+	"provider":              {"page", "storage", "provider/..."},
 	"provider/providertest": {"storage/...", "provider", "provider/..."},
 
-	"adapter/session": {"storage"},
+	"adapter/session": {"page", "storage"},
 	"adapter/vault":   {"storage"},
 	"adapter/jobs":    {"adapter/vault"},
 	"adapter/notify":  {"adapter/vault"},
@@ -81,7 +81,7 @@ var mayImport = map[string][]string{
 }
 
 var domain = []string{
-	"storage", "provider/oidc", "provider/event", "provider/realm", "provider/audit", "provider/keys", "provider/token", "provider/client",
+	"page", "storage", "provider/oidc", "provider/event", "provider/realm", "provider/audit", "provider/keys", "provider/token", "provider/client",
 	"provider/user", "provider/session", "provider/consent", "provider/standing", "provider/web", "provider/endpoint", "provider/guess",
 }
 

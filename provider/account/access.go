@@ -95,7 +95,7 @@ func (h *Handler) ask(v *visit, held *holder) {
 }
 
 // paused tells why grants do not work at present, "" if they do.
-func (held holder) paused(now time.Time) string {
+func (held holder) paused(now time.Time) page.Text {
 	st := *held.st
 	st.Session = &held.live[0]
 	refusal, refused := standing.Refusal(st.Judge(st.Session.Created, now))
@@ -125,9 +125,9 @@ func (held holder) jobs(v *visit, grants ...session.ClientSession) []Job {
 	}
 	var out []Job
 	for _, name := range slices.Sorted(maps.Keys(last)) {
-		job := Job{Name: name, Used: !last[name].IsZero(), LastUsed: page.At(last[name], v.now)}
+		job := Job{Name: name, Used: !last[name].IsZero(), LastUsed: v.moment(last[name])}
 		if consented, ok := allowed[name]; ok {
-			job.Sees = scopeNames(held.st.Scopes, consented.Scopes())
+			job.Sees = scopeNames(v.words, held.st.Scopes, consented.Scopes())
 			job.Remove = v.at("/remove", "application", held.client.ID, "job", name)
 		}
 		out = append(out, job)
@@ -147,18 +147,18 @@ func latest(a, b time.Time) time.Time {
 func (held holder) grant(v *visit, cs session.ClientSession) Grant {
 	policy := held.st.Policy()
 	g := Grant{
-		Granted: page.At(cs.Created, v.now), Browser: page.Browser(cs.Browser), Address: cs.IP,
-		Scopes: scopeNames(held.st.Scopes, cs.Scopes), Used: cs.LastUsed.After(cs.Created) || len(held.uses[cs.ID]) > 0,
-		Unused: page.Span(policy.OfflineIdle), Jobs: held.jobs(v, cs),
+		Granted: v.moment(cs.Created), Browser: v.words.Browser(cs.Browser), Address: cs.IP,
+		Scopes: scopeNames(v.words, held.st.Scopes, cs.Scopes), Used: cs.LastUsed.After(cs.Created) || len(held.uses[cs.ID]) > 0,
+		Unused: v.words.Span(policy.OfflineIdle), Jobs: held.jobs(v, cs),
 		Remove: v.at("/remove", "grant", cs.ID),
 	}
 	last := cs.LastUsed
 	for _, at := range held.uses[cs.ID] {
 		last = latest(last, at)
 	}
-	g.LastUsed = page.At(last, v.now)
+	g.LastUsed = v.moment(last)
 	if end := policy.OfflineMaxEnd(&cs); !end.IsZero() {
-		at := page.At(end, v.now)
+		at := v.moment(end)
 		g.Ends = &at
 	}
 	return g
@@ -174,7 +174,7 @@ func (h *Handler) access(v *visit) error {
 	for _, one := range held {
 		a := Application{
 			Name: clientName(one.client), Description: one.client.Description, URL: link(one.client.BaseURL),
-			Paused: one.paused(v.now), Remove: v.at("/remove", "application", one.client.ID),
+			Paused: v.words.T(one.paused(v.now)), Remove: v.at("/remove", "application", one.client.ID),
 		}
 		for _, cs := range one.live {
 			a.Grants = append(a.Grants, one.grant(v, cs))
@@ -251,7 +251,7 @@ func (h *Handler) askRemove(v *visit) error {
 	h.ask(v, &r.holder)
 	view := Remove{
 		Form: h.form(v, "/remove"), Back: v.at(v.origin()), Application: clientName(r.client),
-		Grants: len(r.live), Whole: r.whole, Within: page.Span(r.st.Policy().AccessLifespan),
+		Grants: len(r.live), Whole: r.whole, Within: v.words.Span(r.st.Policy().AccessLifespan),
 	}
 	ending := r.live
 	if r.grant != nil {

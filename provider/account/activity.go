@@ -1,7 +1,6 @@
 package account
 
 import (
-	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -58,12 +57,12 @@ func entries(rows []audit.Record, names map[string]string, v *visit) []Entry {
 		e := r.Event
 		if n := len(out); n > 0 && e.Type == event.RefreshToken && last.Type == e.Type && last.Client == e.Client && last.IP == e.IP {
 			out[n-1].Times++
-			out[n-1].Since = page.At(e.Time, v.now)
+			out[n-1].Since = v.moment(e.Time)
 			continue
 		}
 		last = e
 		out = append(out, Entry{
-			At: page.At(e.Time, v.now), Text: eventName(e), Reason: reasonName(e), Application: names[e.Client], Address: e.IP,
+			At: v.moment(e.Time), Text: eventName(v.words, e), Reason: reasonName(v.words, e), Application: names[e.Client], Address: e.IP,
 			Refused: e.Type.Error() || e.Type == event.RefreshTokenReplay, Times: 1,
 		})
 	}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
 	"github.com/nightlatch/nightlatch/provider/oidc"
@@ -42,11 +41,11 @@ func (h *Handler) applications(v *visit) error {
 			}
 			given := Consent{
 				Name: clientName(c), Description: c.Description, URL: link(c.BaseURL),
-				Scopes: scopeNames(scopes, row.Record.Scopes), Background: slices.Contains(row.Record.Scopes, oidc.ScopeOfflineAccess),
-				Given: page.At(row.Record.CreatedAt, v.now), Remove: v.at("/remove", "application", c.ID, "from", fromApplications),
+				Scopes: scopeNames(v.words, scopes, row.Record.Scopes), Background: slices.Contains(row.Record.Scopes, oidc.ScopeOfflineAccess),
+				Given: v.moment(row.Record.CreatedAt), Remove: v.at("/remove", "application", c.ID, "from", fromApplications),
 			}
 			if row.Record.UpdatedAt.After(row.Record.CreatedAt) {
-				at := page.At(row.Record.UpdatedAt, v.now)
+				at := v.moment(row.Record.UpdatedAt)
 				given.Changed = &at
 			}
 			view.Consents = append(view.Consents, given)

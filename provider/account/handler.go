@@ -78,6 +78,7 @@ type visit struct {
 	r        *http.Request
 	params   url.Values // of the query, or of the form of a POST
 	now      time.Time
+	words    *page.Words
 	settings realm.Settings
 	session  *session.UserSession
 	user     *user.User
@@ -117,8 +118,11 @@ func (h *Handler) visit(w http.ResponseWriter, r *http.Request) (*visit, error) 
 	if v == nil {
 		return nil, err
 	}
-	return &visit{w: w, r: r, params: v.Params, now: v.Now, settings: v.Settings, session: v.Session, user: v.User}, err
+	return &visit{w: w, r: r, params: v.Params, now: v.Now, words: h.Pages.set.Words(r), settings: v.Settings, session: v.Session, user: v.User}, err
 }
+
+// moment is an instant in words.
+func (v *visit) moment(t time.Time) page.Moment { return v.words.At(t, v.now) }
 
 // at is the address of a page of the console.
 func (v *visit) at(page string, params ...string) string {
@@ -138,17 +142,17 @@ func (h *Handler) form(v *visit, page string) Form {
 // frame is what surrounds a page.
 func (v *visit) frame(current string) *page.Console {
 	c := &page.Console{
-		Name: consoleName, User: personName(v.user),
+		Name: v.words.T(consoleName), User: personName(v.user),
 		Logout: v.settings.Path() + "/protocol/openid-connect/logout?client_id=" + client.Account,
 	}
 	for _, entry := range menu {
-		c.Menu = append(c.Menu, page.Link{Name: entry.name, URL: v.at(entry.page), Current: entry.page == current})
+		c.Menu = append(c.Menu, page.Link{Name: v.words.T(entry.name), URL: v.at(entry.path), Current: entry.path == current})
 	}
 	return c
 }
 
 // notice is what a page says of the step before it.
-func (v *visit) notice() string { return notices[v.params.Get("done")] }
+func (v *visit) notice() string { return v.words.T(notices[v.params.Get("done")]) }
 
 // done goes on to a page that says what was done.
 func (v *visit) done(page, notice string) {

@@ -15,19 +15,18 @@ var files embed.FS
 // Pages renders the console of one realm. It is safe for concurrent use.
 type Pages struct{ set *page.Set }
 
-// NewPages parses the embedded templates. The stylesheet is linked below
-// resources; realm is the name that pages show.
-func NewPages(resources, realm string) (*Pages, error) {
+// NewPages parses the embedded templates.
+func NewPages(look *page.Look) (*Pages, error) {
 	templates, err := fs.Sub(files, "templates")
 	if err != nil {
 		return nil, fmt.Errorf("reading templates: %w", err)
 	}
-	set, err := page.New(templates, resources, realm)
+	set, err := page.New(templates, look)
 	return &Pages{set}, err
 }
 
-func (p *Pages) render(v *visit, current, name, title string, view any) {
-	p.set.Write(v.w, v.r, http.StatusOK, page.Page{Name: name, Title: title, View: view, Console: v.frame(current)})
+func (p *Pages) render(v *visit, current, name string, title page.Text, view any) {
+	p.set.Write(v.w, v.r, http.StatusOK, page.Page{Name: name, Title: v.words.T(title), View: view, Console: v.frame(current)})
 }
 
 // Form is where a form goes, with its proof and what it carries along.

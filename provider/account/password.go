@@ -4,6 +4,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
 	"github.com/nightlatch/nightlatch/provider/event"
@@ -22,9 +23,9 @@ func (h *Handler) askPassword(v *visit) error {
 	return nil
 }
 
-func (h *Handler) showPassword(v *visit, problem string) {
+func (h *Handler) showPassword(v *visit, problem page.Text) {
 	h.Pages.password(v, Password{
-		Form: h.form(v, "/password"), Notice: v.notice(), Problem: problem, Username: v.user.Username,
+		Form: h.form(v, "/password"), Notice: v.notice(), Problem: v.words.T(problem), Username: v.user.Username,
 		Shortest: shortest, Longest: user.MaxPassword,
 	})
 }
@@ -74,7 +75,7 @@ func (h *Handler) setPassword(v *visit) error {
 // judgePassword tells what is wrong with the form, "" for nothing. Wrong present
 // passwords are counted, as somebody at a browser that was left open would try
 // some.
-func (h *Handler) judgePassword(v *visit) (problem string, err error) {
+func (h *Handler) judgePassword(v *visit) (problem page.Text, err error) {
 	current, fresh := v.params.Get("current"), v.params.Get("password")
 	switch {
 	case utf8.RuneCountInString(fresh) < shortest:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/user"
 	"github.com/nightlatch/nightlatch/storage"
@@ -16,22 +17,22 @@ const longest = 255
 
 // profileFields lists what a person may change of himself, by the JSON of
 // user.User.
-func profileFields(u *user.User) []ProfileField {
+func profileFields(words *page.Words, u *user.User) []ProfileField {
 	fixed := u.ReadOnly()
 	return []ProfileField{
-		{Name: "first_name", Label: "First name", Autocomplete: "given-name", Type: "text", Value: u.FirstName, Fixed: slices.Contains(fixed, "first_name")},
-		{Name: "last_name", Label: "Last name", Autocomplete: "family-name", Type: "text", Value: u.LastName, Fixed: slices.Contains(fixed, "last_name")},
-		{Name: "email", Label: "Email address", Autocomplete: "email", Type: "email", Value: u.Email, Fixed: slices.Contains(fixed, "email")},
+		{Name: "first_name", Label: words.T("First name"), Autocomplete: "given-name", Type: "text", Value: u.FirstName, Fixed: slices.Contains(fixed, "first_name")},
+		{Name: "last_name", Label: words.T("Last name"), Autocomplete: "family-name", Type: "text", Value: u.LastName, Fixed: slices.Contains(fixed, "last_name")},
+		{Name: "email", Label: words.T("Email address"), Autocomplete: "email", Type: "email", Value: u.Email, Fixed: slices.Contains(fixed, "email")},
 	}
 }
 
 func (h *Handler) askProfile(v *visit) error {
-	h.showProfile(v, profileFields(v.user), "")
+	h.showProfile(v, profileFields(v.words, v.user), "")
 	return nil
 }
 
-func (h *Handler) showProfile(v *visit, fields []ProfileField, problem string) {
-	view := Profile{Form: h.form(v, "/profile"), Notice: v.notice(), Problem: problem, Username: v.user.Username, Inputs: fields, Longest: longest}
+func (h *Handler) showProfile(v *visit, fields []ProfileField, problem page.Text) {
+	view := Profile{Form: h.form(v, "/profile"), Notice: v.notice(), Problem: v.words.T(problem), Username: v.user.Username, Inputs: fields, Longest: longest}
 	for _, f := range fields {
 		view.Editable = view.Editable || !f.Fixed
 		view.Fixed = view.Fixed || f.Fixed
@@ -42,7 +43,7 @@ func (h *Handler) showProfile(v *visit, fields []ProfileField, problem string) {
 // setProfile changes what the form may change; a field that the configuration
 // declares stays, whatever the form says. A new e-mail address is not verified.
 func (h *Handler) setProfile(v *visit) error {
-	fields := profileFields(v.user)
+	fields := profileFields(v.words, v.user)
 	given := map[string]string{}
 	for i, f := range fields {
 		if f.Fixed {
@@ -88,7 +89,7 @@ func (h *Handler) setProfile(v *visit) error {
 }
 
 // judgeProfile tells what is wrong with the values, "" for nothing.
-func judgeProfile(given map[string]string) string {
+func judgeProfile(given map[string]string) page.Text {
 	for _, value := range given {
 		if len(value) > longest || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return problemValue

@@ -196,7 +196,7 @@ func (h *Handler) getSessions(c *call) (any, error) {
 			_, life := policy.LoginLimits(us.RememberMe)
 			out = append(out, object{
 				"id": us.ID, "ipAddress": us.IP, "started": us.Started.Unix(), "lastAccess": us.LastAccess.Unix(),
-				"expires": us.Started.Add(life).Unix(), "clients": clients, "browser": page.Browser(us.Browser), "current": us.ID == c.sid,
+				"expires": us.Started.Add(life).Unix(), "clients": clients, "browser": page.English.Browser(us.Browser), "current": us.ID == c.sid,
 			})
 		}
 		return nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/session"
@@ -48,8 +47,8 @@ func (h *Handler) logins(tx storage.Tx, v *visit) (out []Login, more bool, err e
 // login describes one.
 func (h *Handler) login(tx storage.Tx, v *visit, us *session.UserSession) (Login, error) {
 	l := Login{
-		Here: us.ID == v.session.ID, Browser: page.Browser(us.Browser), Address: us.IP,
-		Started: page.At(us.Started, v.now), LastAccess: page.At(us.LastAccess, v.now),
+		Here: us.ID == v.session.ID, Browser: v.words.Browser(us.Browser), Address: us.IP,
+		Started: v.moment(us.Started), LastAccess: v.moment(us.LastAccess),
 		SignOut: v.at("/sign-out", "session", us.ID),
 	}
 	for _, id := range us.Clients {

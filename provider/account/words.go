@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strings"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/oidc"
@@ -13,10 +14,13 @@ import (
 
 // What the console says besides its templates stands here.
 
-const consoleName = "Account"
+const consoleName page.Text = "Account"
 
 // menu in the order in which it is shown.
-var menu = []struct{ page, name string }{
+var menu = []struct {
+	path string
+	name page.Text
+}{
 	{"", "Background access"},
 	{"/sessions", "Sessions"},
 	{"/applications", "Applications"},
@@ -26,7 +30,7 @@ var menu = []struct{ page, name string }{
 }
 
 // notices by what was done.
-var notices = map[string]string{
+var notices = map[string]page.Text{
 	"removed":             "Removed. It cannot act for you any more.",
 	"gone":                "That access had ended already.",
 	"signed-out":          "Signed out there.",
@@ -37,26 +41,26 @@ var notices = map[string]string{
 
 // Problems of the forms.
 const (
-	problemCurrent = "The current password is wrong."
-	problemGuesses = "Too many passwords were wrong. Please try again in some minutes."
-	problemShort   = "The new password needs at least 8 characters."
-	problemLong    = "The new password is too long."
-	problemDiffers = "The two new passwords differ."
-	problemSame    = "The new password is the current one."
-	problemValue   = "A value is too long, or has a character that cannot be shown."
-	problemAddress = "This is no email address."
-	problemTaken   = "Another account has this email address."
+	problemCurrent page.Text = "The current password is wrong."
+	problemGuesses page.Text = "Too many passwords were wrong. Please try again in some minutes."
+	problemShort   page.Text = "The new password needs at least 8 characters."
+	problemLong    page.Text = "The new password is too long."
+	problemDiffers page.Text = "The two new passwords differ."
+	problemSame    page.Text = "The new password is the current one."
+	problemValue   page.Text = "A value is too long, or has a character that cannot be shown."
+	problemAddress page.Text = "This is no email address."
+	problemTaken   page.Text = "Another account has this email address."
 )
 
 // eventName says what happened.
-func eventName(e event.Event) string {
+func eventName(words *page.Words, e event.Event) string {
 	if name := eventNames[e.Type]; name != "" {
-		return name
+		return words.T(name)
 	}
 	return strings.ToLower(strings.ReplaceAll(string(e.Type), "_", " "))
 }
 
-var eventNames = map[event.Type]string{
+var eventNames = map[event.Type]page.Text{
 	event.Login:                 "Logged in",
 	event.LoginError:            "A login was refused",
 	event.CodeToToken:           "Application got access",
@@ -88,14 +92,14 @@ var eventNames = map[event.Type]string{
 }
 
 // reasonName says why, "" where there is nothing to say.
-func reasonName(e event.Event) string {
+func reasonName(words *page.Words, e event.Event) string {
 	if name, known := reasonNames[e.Reason]; known {
-		return name
+		return words.T(name)
 	}
 	return strings.ReplaceAll(e.Reason, "_", " ")
 }
 
-var reasonNames = map[string]string{
+var reasonNames = map[string]page.Text{
 	"":                         "",
 	session.Revoked:            "taken back",
 	session.ReuseDetected:      "an old key was used again",
@@ -110,8 +114,8 @@ var reasonNames = map[string]string{
 }
 
 const (
-	pausedRole   = "Does not work at present: an administrator has taken the role offline_access from you or from this application."
-	pausedClient = "Does not work at present: an administrator has switched this application off."
+	pausedRole   page.Text = "Does not work at present: an administrator has taken the role offline_access from you or from this application."
+	pausedClient page.Text = "Does not work at present: an administrator has switched this application off."
 )
 
 func clientName(c *client.Client) string { return cmp.Or(c.Name, c.ClientID) }
@@ -126,15 +130,15 @@ func personName(u *user.User) string {
 
 // scopeNames says what scopes show or allow. offline_access is what the page is
 // about.
-func scopeNames(known map[string]*client.Scope, granted []string) []string {
+func scopeNames(words *page.Words, known map[string]*client.Scope, granted []string) []string {
 	var out []string
 	for _, name := range granted {
 		switch s := known[name]; {
 		case name == oidc.ScopeOpenID:
-			out = append(out, "Who you are")
+			out = append(out, words.T("Who you are"))
 		case name == oidc.ScopeOfflineAccess, s == nil:
 		case s.ConsentText != "":
-			out = append(out, s.ConsentText)
+			out = append(out, words.T(page.Text(s.ConsentText)))
 		case s.InToken:
 			out = append(out, name)
 		}

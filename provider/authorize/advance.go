@@ -1,13 +1,13 @@
 package authorize
 
 import (
-	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/consent"
@@ -31,6 +31,7 @@ const (
 
 // advance takes the next step: only here is decided where a request goes.
 func (h *Handler) advance(w http.ResponseWriter, r *http.Request, f *flow) {
+	r = page.WithLocales(r, f.request.UILocales)
 	silent := oidc.Prompts(f.request.Prompt).Has(oidc.PromptNone)
 	next, granted, err := f.next(h.Now())
 	switch {
@@ -156,6 +157,7 @@ func (h *Handler) keep(w http.ResponseWriter, r *http.Request, f *flow) error {
 
 // showConsent asks for all that the client gets, not only for what is new.
 func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, granted oidc.Scopes) {
+	words := h.Pages.Words(r)
 	view := web.Consent{
 		Action: f.settings.Action("consent", f.id), CSRF: h.Browser.Proof(r, consentStep(f, granted), f.id, h.Now()),
 		Client: name(f.client), User: f.user.Username, Account: f.settings.Account(),
@@ -165,11 +167,11 @@ func (h *Handler) showConsent(w http.ResponseWriter, r *http.Request, f *flow, g
 		case scope == oidc.ScopeOfflineAccess:
 			view.Offline = true
 		case s != nil && s.ConsentText != "":
-			view.Scopes = append(view.Scopes, s.ConsentText)
+			view.Scopes = append(view.Scopes, words.T(page.Text(s.ConsentText)))
 		}
 	}
 	for _, j := range oidc.Jobs(f.request.AuthorizationDetails) {
-		view.Jobs = append(view.Jobs, web.Job{Name: j.Job, May: inWords(j.Scopes(), f.scopes)})
+		view.Jobs = append(view.Jobs, web.Job{Name: j.Job, May: inWords(words, j.Scopes(), f.scopes)})
 	}
 	if f.device != nil {
 		view.UserCode = session.FormatUserCode(f.device.UserCode)
@@ -188,26 +190,29 @@ func consentStep(f *flow, granted oidc.Scopes) string {
 }
 
 // verbs say what scopes let a job do.
-var verbs = map[string]string{
+var verbs = map[string]page.Text{
 	"openid": "know who you are", "profile": "read your profile", "email": "read your mail address",
 	"address": "read your postal address", "phone": "read your phone number",
 }
 
 // inWords says what a job may do. A scope without words has its consent text, else
 // its name.
-func inWords(names oidc.Scopes, scopes map[string]*client.Scope) string {
+func inWords(words *page.Words, names oidc.Scopes, scopes map[string]*client.Scope) string {
 	var out []string
 	for _, name := range names {
-		text := "use " + name
-		if s := scopes[name]; s != nil && s.ConsentText != "" {
-			text = s.ConsentText
-		}
-		if name != oidc.ScopeOfflineAccess {
-			out = append(out, cmp.Or(verbs[name], text))
+		verb, s := verbs[name], scopes[name]
+		switch {
+		case name == oidc.ScopeOfflineAccess:
+		case verb != "":
+			out = append(out, words.T(verb))
+		case s != nil && s.ConsentText != "":
+			out = append(out, words.T(page.Text(s.ConsentText)))
+		default:
+			out = append(out, words.T("use %s", name))
 		}
 	}
 	if len(out) == 0 {
-		return "nothing yet"
+		return words.T("nothing yet")
 	}
 	return strings.Join(out, ", ")
 }

@@ -19,6 +19,9 @@ import (
 // maxValue bounds state, nonce and login_hint: they are kept and sent back.
 const maxValue = 4 << 10
 
+// maxLocales bounds ui_locales; longer ones count as none.
+const maxLocales = 255
+
 // proveTarget finds the client and makes sure that the redirect URI is its own.
 // Its errors are for a page.
 func (h *Handler) proveTarget(tx storage.Tx, f *flow, params url.Values) error {
@@ -103,6 +106,9 @@ func parse(f *flow, params url.Values, ring *keys.Ring) error {
 		}
 		age := time.Duration(seconds) * time.Second
 		ar.MaxAge = &age
+	}
+	if locales := params.Get("ui_locales"); len(locales) <= maxLocales {
+		ar.UILocales = locales // never an error (OpenID Connect Core §3.1.2.1)
 	}
 	ar.Nonce, ar.LoginHint, ar.Resource = params.Get("nonce"), params.Get("login_hint"), params["resource"]
 	if ar.AuthorizationDetails, err = oidc.ParseDetails(params.Get("authorization_details"), ar.Scopes); err != nil {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/nightlatch/nightlatch/page"
 )
 
 // field of a form is a member of a representation.
@@ -16,7 +18,7 @@ type field struct {
 	// declared is what the configuration calls it: when it declares it, the field
 	// is locked.
 	declared    string
-	label, hint string
+	label, hint page.Text
 	kind        kind
 	options     []Option // of a choice
 	required    bool
@@ -24,7 +26,7 @@ type field struct {
 
 // group of fields under a heading, "" for none.
 type group struct {
-	heading string
+	heading page.Text
 	fields  []field
 }
 
@@ -44,14 +46,15 @@ const (
 
 // Option of a choice.
 type Option struct {
-	Value, Label string
-	Selected     bool
+	Value    string
+	Label    page.Text
+	Selected bool
 }
 
 // same makes options that are called as they are.
 func same(values ...string) (out []Option) {
 	for _, v := range values {
-		out = append(out, Option{Value: v, Label: v})
+		out = append(out, Option{Value: v, Label: page.Text(v)})
 	}
 	return out
 }
@@ -76,7 +79,7 @@ var kinds = map[kind]string{
 // units of a span, the largest first.
 var units = []struct {
 	name    string
-	label   string
+	label   page.Text
 	seconds int64
 }{{"d", "Days", 86400}, {"h", "Hours", 3600}, {"m", "Minutes", 60}, {"s", "Seconds", 1}}
 
@@ -109,9 +112,9 @@ func (f field) put(into object, value any) {
 }
 
 // input shows the field of a record.
-func (f field) input(record object) Input {
+func (f field) input(words *page.Words, record object) Input {
 	id := strings.ReplaceAll(f.member, ".", "-")
-	in := Input{ID: id, Name: f.member, Label: f.label, Hint: f.hint, Kind: kinds[f.kind], Required: f.required}
+	in := Input{ID: id, Name: f.member, Label: words.T(f.label), Hint: words.T(f.hint), Kind: kinds[f.kind], Required: f.required}
 	value := f.of(record)
 	switch f.kind {
 	case lines:
@@ -128,7 +131,7 @@ func (f field) input(record object) Input {
 		in.On = value == true || value == "true"
 	case choice:
 		in.Value = plain(value)
-		in.Options = choose(f.options, in.Value)
+		in.Options = choose(words, f.options, in.Value)
 	case span, spanOrInherit:
 		in.Unit = f.member + ".unit"
 		seconds, _ := strconv.ParseInt(plain(value), 10, 64)
@@ -141,7 +144,7 @@ func (f field) input(record object) Input {
 				}
 			}
 		}
-		in.Options = choose(unitOptions(), unit)
+		in.Options = choose(words, unitOptions(), unit)
 	default:
 		in.Value = plain(value)
 	}
@@ -155,10 +158,11 @@ func unitOptions() (out []Option) {
 	return out
 }
 
-func choose(options []Option, value string) []Option {
+// choose says the options and selects one.
+func choose(words *page.Words, options []Option, value string) []Option {
 	out := slices.Clone(options)
 	for i := range out {
-		out[i].Selected = out[i].Value == value
+		out[i].Label, out[i].Selected = page.Text(words.T(out[i].Label)), out[i].Value == value
 	}
 	return out
 }
@@ -177,7 +181,7 @@ func plain(value any) string {
 
 // read takes what the form says of the field into a request. The answer
 // says what is wrong with it, "" for nothing.
-func (f field) read(into object, form func(string) string) (problem string) {
+func (f field) read(into object, form func(string) string) (problem page.Text) {
 	text := strings.TrimSpace(form(f.member))
 	if f.required && text == "" {
 		return "Please fill this in."
@@ -210,7 +214,7 @@ func (f field) read(into object, form func(string) string) (problem string) {
 		}
 		i := slices.IndexFunc(units, func(u struct {
 			name    string
-			label   string
+			label   page.Text
 			seconds int64
 		}) bool {
 			return u.name == form(f.member+".unit")
@@ -240,9 +244,9 @@ func (in Input) raw(form func(string) string) Input {
 	case "flag":
 		in.On = form(in.Name) != ""
 	case "choice":
-		in.Options = choose(in.Options, form(in.Name))
+		in.Options = choose(page.English, in.Options, form(in.Name))
 	case "span":
-		in.Value, in.Options = form(in.Name), choose(in.Options, form(in.Unit))
+		in.Value, in.Options = form(in.Name), choose(page.English, in.Options, form(in.Unit))
 	default:
 		in.Value = form(in.Name)
 	}
@@ -262,13 +266,13 @@ type editor struct {
 }
 
 // inputs of the page: as the record has them, or as the form has.
-func (e *editor) inputs(form func(string) string, problems map[string]string) {
+func (e *editor) inputs(words *page.Words, form func(string) string, problems map[string]string) {
 	e.page.Groups = nil
 	changeable := false
 	for _, g := range e.groups {
-		view := Group{Heading: g.heading}
+		view := Group{Heading: words.T(g.heading)}
 		for _, f := range g.fields {
-			in := f.input(e.record)
+			in := f.input(words, e.record)
 			if slices.Contains(e.declared, f.declared) && f.declared != "" {
 				in.Locked = e.where
 			} else {
@@ -286,7 +290,7 @@ func (e *editor) inputs(form func(string) string, problems map[string]string) {
 }
 
 func (e *editor) show(v *visit) {
-	e.inputs(nil, nil)
+	e.inputs(v.words(), nil, nil)
 	e.page.Form = v.form(e.at)
 	v.render(http.StatusOK, "edit", e.page.Title, e.page)
 }
@@ -301,7 +305,7 @@ func (e *editor) save(v *visit, send func(object) error) error {
 				continue
 			}
 			if problem := f.read(given, v.Params.Get); problem != "" {
-				problems[f.member] = problem
+				problems[f.member] = v.words().T(problem)
 			}
 		}
 	}
@@ -328,10 +332,10 @@ func (e *editor) save(v *visit, send func(object) error) error {
 		}
 	}
 	if e.page.Problem == "" {
-		e.page.Problem = "Nothing is saved yet: please look at what is marked."
+		e.page.Problem = v.words().T("Nothing is saved yet: please look at what is marked.")
 	}
 	e.page.Notice = ""
-	e.inputs(v.Params.Get, problems)
+	e.inputs(v.words(), v.Params.Get, problems)
 	e.page.Form = v.form(e.at)
 	v.render(http.StatusBadRequest, "edit", e.page.Title, e.page)
 	return nil

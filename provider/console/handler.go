@@ -104,13 +104,16 @@ func (v *visit) at(page string, params ...string) string {
 	return endpoint.WithQuery(v.base+"/"+page, q)
 }
 
+// words are those of the language that the browser asks for: v.words().T("…").
+func (v *visit) words() *page.Words { return v.h.Pages.set.Words(v.R) }
+
 // form makes a form that goes to a page.
 func (v *visit) form(page string, fields ...Field) Form {
 	return Form{Action: v.at(page), CSRF: v.h.Reception.Proof(v.Visit), Fields: fields}
 }
 
 // notice is what a page says of the step before it.
-func (v *visit) notice() string { return notices[v.Params.Get("done")] }
+func (v *visit) notice() string { return v.words().T(notices[v.Params.Get("done")]) }
 
 // done goes on to a page that says what was done; notice is a key of notices.
 func (v *visit) done(page, notice string, params ...string) error {
@@ -121,11 +124,11 @@ func (v *visit) done(page, notice string, params ...string) error {
 // frame is what surrounds a page.
 func (v *visit) frame() *page.Console {
 	c := &page.Console{
-		Name: consoleName, User: v.User.Username, Wide: true,
+		Name: v.words().T(consoleName), User: v.User.Username, Wide: true,
 		Logout: endpoint.WithQuery(v.Settings.Path()+"/protocol/openid-connect/logout", url.Values{"client_id": {v.Client.ClientID}}),
 	}
 	for _, entry := range menu {
-		c.Menu = append(c.Menu, page.Link{Name: entry.name, URL: v.at(entry.page), Current: entry.page == v.menu})
+		c.Menu = append(c.Menu, page.Link{Name: v.words().T(entry.name), URL: v.at(entry.path), Current: entry.path == v.menu})
 	}
 	return c
 }
@@ -134,10 +137,13 @@ func (v *visit) frame() *page.Console {
 func (v *visit) tabs(at string, of []tab, current string) []page.Link {
 	var out []page.Link
 	for _, t := range of {
-		out = append(out, page.Link{Name: t.name, URL: v.at(strings.TrimSuffix(at+"/"+t.page, "/")), Current: t.page == current})
+		out = append(out, page.Link{Name: v.words().T(t.name), URL: v.at(strings.TrimSuffix(at+"/"+t.path, "/")), Current: t.path == current})
 	}
 	return out
 }
 
 // tab of a thing that has several pages.
-type tab struct{ page, name string }
+type tab struct {
+	path string // of it, below the thing
+	name page.Text
+}

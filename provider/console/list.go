@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/oidc"
 )
 
@@ -68,7 +67,7 @@ func (v *visit) moment(ms int64) Cell {
 	if ms == 0 {
 		return Cell{Text: "—"}
 	}
-	at := page.At(time.UnixMilli(ms), v.Now)
+	at := v.words().At(time.UnixMilli(ms), v.Now)
 	return Cell{At: &at}
 }
 

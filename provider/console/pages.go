@@ -14,14 +14,13 @@ var files embed.FS
 // Pages renders the console of one realm. It is safe for concurrent use.
 type Pages struct{ set *page.Set }
 
-// NewPages parses the embedded templates. The stylesheet is linked below
-// resources; realm is the name that pages show.
-func NewPages(resources, realm string) (*Pages, error) {
+// NewPages parses the embedded templates.
+func NewPages(look *page.Look) (*Pages, error) {
 	templates, err := fs.Sub(files, "templates")
 	if err != nil {
 		return nil, fmt.Errorf("reading templates: %w", err)
 	}
-	set, err := page.New(templates, resources, realm)
+	set, err := page.New(templates, look)
 	return &Pages{set}, err
 }
 

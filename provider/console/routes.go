@@ -1,6 +1,10 @@
 package console
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/nightlatch/nightlatch/page"
+)
 
 // route is one page of the console.
 type route struct {
@@ -16,16 +20,19 @@ var routes = slices.Concat([]route{
 }, settingsRoutes, clientRoutes)
 
 // menu in the order in which it is shown.
-var menu = []struct{ page, name string }{
+var menu = []struct {
+	path string
+	name page.Text
+}{
 	{"", "Overview"},
 	{"settings", "Realm settings"},
 	{"clients", "Clients"},
 }
 
-const consoleName = "Administration"
+const consoleName page.Text = "Administration"
 
 // notices by what was done.
-var notices = map[string]string{
+var notices = map[string]page.Text{
 	"saved":    "Saved.",
 	"created":  "Created.",
 	"deleted":  "Deleted.",

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
@@ -40,7 +41,7 @@ func (h *Handler) Page(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *Handler) show(w http.ResponseWriter, r *http.Request, userCode, problem string) error {
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, userCode string, problem page.Text) error {
 	var s realm.Settings
 	err := h.Store.View(r.Context(), func(tx storage.Tx) error {
 		var err error
@@ -52,7 +53,7 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, userCode, problem
 	}
 	h.Browser.Flow(w, r, h.Random)
 	h.Pages.Device(w, r, web.Device{
-		Action: s.Path() + "/device", CSRF: h.Browser.Proof(r, step, "", h.Now()), UserCode: userCode, Problem: problem,
+		Action: s.Path() + "/device", CSRF: h.Browser.Proof(r, step, "", h.Now()), UserCode: userCode, Problem: h.Pages.Words(r).T(problem),
 	})
 	return nil
 }

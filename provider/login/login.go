@@ -5,10 +5,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
 	"github.com/nightlatch/nightlatch/provider/endpoint"
@@ -51,27 +51,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !endpoint.Method(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
 		return
 	}
-	err := h.serve(w, r)
+	wait, err := h.waiting(r)
+	if err == nil {
+		r = page.WithLocales(r, wait.request.UILocales)
+		err = h.serve(w, r, wait)
+	}
 	if err != nil {
 		endpoint.Page(w, r, h.Log, h.Pages, err)
 	}
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
-	var form url.Values
-	var err error
-	if r.Method == http.MethodPost {
-		if form, err = endpoint.Form(w, r); err != nil {
-			return err
-		}
-	}
-	wait, err := h.waiting(r)
-	if err != nil {
-		return err
-	}
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, wait *waiting) error {
 	if r.Method != http.MethodPost {
 		h.show(w, r, wait, wait.request.LoginHint, "")
 		return nil
+	}
+	form, err := endpoint.Form(w, r)
+	if err != nil {
+		return err
 	}
 	name := form.Get("username")
 	late, err := h.Browser.Proves(r, "login", wait.id, form.Get("csrf"), h.Now(), wait.settings.LoginActionTimeout)
@@ -229,14 +226,14 @@ func (h *Handler) start(r *http.Request, wait *waiting, u *user.User, try guess.
 	return sid, cookie, err
 }
 
-func (h *Handler) show(w http.ResponseWriter, r *http.Request, wait *waiting, name, problem string) {
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, wait *waiting, name string, problem page.Text) {
 	application := wait.client.Name
 	if application == "" {
 		application = wait.client.ClientID
 	}
 	h.Pages.Login(w, r, web.Login{
 		Action: wait.settings.Action("authenticate", wait.id), CSRF: h.Browser.Proof(r, "login", wait.id, h.Now()),
-		Client: application, Username: name, Problem: problem,
+		Client: application, Username: name, Problem: h.Pages.Words(r).T(problem),
 		RememberMe: wait.settings.RememberMe,
 	})
 }

@@ -28,7 +28,8 @@ type AuthorizationRequest struct {
 	Prompt        []string          `json:"prompt,omitempty"`
 	MaxAge        *time.Duration    `json:"max_age,omitempty"`
 	LoginHint     string            `json:"login_hint,omitempty"`
-	Subject       string            `json:"subject,omitempty"` // of an id_token_hint
+	UILocales     string            `json:"ui_locales,omitempty"` // of the pages, as many as fit
+	Subject       string            `json:"subject,omitempty"`    // of an id_token_hint
 	Resource      []string          `json:"resource,omitempty"`
 
 	AuthorizationDetails []json.RawMessage `json:"authorization_details,omitempty"`

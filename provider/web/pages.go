@@ -8,9 +8,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nightlatch/nightlatch/page"
+	"github.com/nightlatch/nightlatch/provider/oidc"
 )
 
 //go:embed templates
@@ -23,28 +26,29 @@ type Pages struct{ set *page.Set }
 // the page that has it.
 const autoSubmit = `document.forms[0].submit()`
 
-// New parses the embedded templates. resources is the path below which Static
-// is served, e.g. /realms/demo/resources; realm is the name that pages show.
-func New(resources, realm string) (*Pages, error) {
+// New parses the embedded templates.
+func New(look *page.Look) (*Pages, error) {
 	templates, err := fs.Sub(files, "templates")
 	if err != nil {
 		return nil, fmt.Errorf("reading templates: %w", err)
 	}
-	set, err := page.New(templates, resources, realm)
+	set, err := page.New(templates, look)
 	return &Pages{set}, err
 }
 
-func (p *Pages) render(w http.ResponseWriter, r *http.Request, status int, name, title string, view any) {
-	p.set.Write(w, r, status, page.Page{Name: name, Title: title, View: view})
+func (p *Pages) render(w http.ResponseWriter, r *http.Request, status int, name string, title page.Text, view any) {
+	p.set.Write(w, r, status, page.Page{Name: name, Title: p.Words(r).T(title), View: view})
 }
 
-// Static serves the stylesheet.
+// Words are those of the language that a request asks for: what a view holds is
+// said by its endpoint.
+func (p *Pages) Words(r *http.Request) *page.Words { return p.set.Words(r) }
+
+// Static serves what pages link to below their resources.
 func (p *Pages) Static(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != p.set.StylePath {
-		p.Error(w, r, http.StatusNotFound, "not_found", "There is no such page here.", "")
-		return
+	if !p.set.Serve(w, r) {
+		p.NotFound(w, r)
 	}
-	page.Stylesheet(w)
 }
 
 // Login is the view of the login page.
@@ -109,7 +113,7 @@ type DeviceDone struct {
 
 // DeviceDone tells that the user can go back to the device.
 func (p *Pages) DeviceDone(w http.ResponseWriter, r *http.Request, v DeviceDone) {
-	title := "Device not connected"
+	title := page.Text("Device not connected")
 	if v.Connected {
 		title = "Device connected"
 	}
@@ -138,10 +142,16 @@ func (p *Pages) LoggedOut(w http.ResponseWriter, r *http.Request) {
 
 type failure struct{ Heading, Description, Code, ID string }
 
+// NotFound tells that an address leads nowhere.
+func (p *Pages) NotFound(w http.ResponseWriter, r *http.Request) {
+	p.Error(w, r, http.StatusNotFound, "not_found", "There is no such page here.", "")
+}
+
 // Error shows why something cannot go on. code is the protocol's, id the one in
-// the log ("": none).
+// the log ("": none). A description that is not in the catalogue is a developer's
+// affair and stays English.
 func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, code, description, id string) {
-	heading := "This did not work"
+	heading := page.Text("This did not work")
 	switch {
 	case status == http.StatusNotFound:
 		heading = "Nothing here"
@@ -150,7 +160,12 @@ func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, code, 
 	case status >= 500:
 		heading = "Something went wrong on our side"
 	}
-	p.render(w, r, status, "error", heading, failure{heading, sentence(description), code, id})
+	words := p.Words(r)
+	text := words.T(page.Text(sentence(description)))
+	if wait, err := strconv.Atoi(w.Header().Get("Retry-After")); err == nil && code == oidc.CodeSlowDown {
+		text = words.T("Too many attempts were wrong; try again in %s.", words.Span(time.Duration(wait)*time.Second))
+	}
+	p.render(w, r, status, "error", heading, failure{words.T(heading), text, code, id})
 }
 
 // sentence makes one of a description as errors have it. The name of a
@@ -184,5 +199,5 @@ func (p *Pages) FormPost(w http.ResponseWriter, r *http.Request, uri string, par
 		}
 	}
 	slices.SortFunc(v.Fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
-	p.set.Write(w, r, http.StatusOK, page.Page{Name: "formpost", Title: "One moment", View: v, Script: autoSubmit})
+	p.set.Write(w, r, http.StatusOK, page.Page{Name: "formpost", Title: p.Words(r).T("One moment"), View: v, Script: autoSubmit})
 }

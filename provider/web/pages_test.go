@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"flag"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/web"
 )
 
@@ -22,7 +24,11 @@ const resources = "/realms/demo/resources"
 
 func pages(t *testing.T) *web.Pages {
 	t.Helper()
-	p, err := web.New(resources, "demo")
+	look, err := page.NewLook(page.Config{Resources: resources, Name: func(context.Context) string { return "demo" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := web.New(look)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package provider_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,5 +231,106 @@ func (w *world) offline(n int, user, client string) {
 			}
 			return nil
 		})
+	}
+}
+
+// Offline sessions of a client are found by whom, from where and when, by index;
+// what one answer leaves the next goes on with.
+func TestAdminOfflineSearch(t *testing.T) {
+	w := newWorld(t)
+	c := w.console()
+	at := "clients/" + c.client("reports") + "/offline-sessions/search"
+	put := func(id, name, client, ip string, created, used time.Time, more ...func(*session.ClientSession)) {
+		cs := session.ClientSession{ID: id, Offline: true, User: c.user(name), Client: c.client(client), IP: ip, Created: created, LastUsed: used, GrantType: "password"}
+		w.update(func(tx storage.Tx) error {
+			for _, m := range more {
+				m(&cs)
+			}
+			return session.ClientSessions.Put(tx, "demo", id, &cs)
+		})
+	}
+	now := w.clock()
+	put("a1", "alice", "reports", "192.0.2.7", now.AddDate(0, 0, -9), now.AddDate(0, 0, -1))
+	put("a2", "alice", "reports", "192.0.2.77", now.AddDate(0, 0, -3), now.AddDate(0, 0, -3))
+	put("b1", "bob", "reports", "2001:db8::7", now.AddDate(0, 0, -3).Add(30*time.Minute), now)
+	put("o1", "alice", "other", "192.0.2.7", now, now)
+	put("e1", "alice", "reports", "192.0.2.7", now, now, func(cs *session.ClientSession) { cs.Status, cs.EndedAt = session.Revoked, now })
+	day := func(n int) string { return now.AddDate(0, 0, n).Format(time.DateOnly) }
+	ms := func(t time.Time) string { return fmt.Sprint(t.UnixMilli()) }
+	for query, want := range map[string]string{
+		"": "a1 a2 b1", "user=alice": "a1 a2", "user=ALICE@example.com": "a1 a2", "user=" + c.user("bob"): "b1", "user=nobody": "",
+		"ipAddress=192.0.2.7": "a1", "ipAddress=192.0.2.*": "a1 a2", "ipAddress=2001:db8:*": "b1", "ipAddress=192.0.2.": "", "ipAddress=*": "a1 a2 b1",
+		"issuedFrom=" + day(-3): "a2 b1", "issuedTo=" + day(-4): "a1", "issuedFrom=" + day(-9) + "&issuedTo=" + day(-9): "a1",
+		"issuedFrom=" + ms(now.AddDate(0, 0, -3).Add(time.Minute)): "b1", // within an hour of the index
+		"lastRefreshFrom=" + day(-1):                               "a1 b1", "lastRefreshTo=" + day(-1): "a1 a2", "lastRefreshTo=" + ms(now.AddDate(0, 0, -1).Add(-1)): "a2",
+		"user=alice&ipAddress=192.0.2.77": "a2", "user=alice&ipAddress=2001:db8::7": "", "user=bob&lastRefreshTo=" + day(-1): "",
+		"ipAddress=192.0.2.*&issuedFrom=" + day(-4): "a2", "issuedFrom=" + day(-4) + "&lastRefreshTo=" + day(-2): "a2",
+	} {
+		got := c.get(at + "?" + query).object()
+		var ids []string
+		for _, s := range got["sessions"].([]any) {
+			ids = append(ids, s.(o)["id"].(string))
+		}
+		slices.Sort(ids)
+		if strings.Join(ids, " ") != want || got["next"] != "" {
+			t.Errorf("%s: %v (next %v), want %s", query, ids, got["next"], want)
+		}
+	}
+	for _, query := range []string{"issuedFrom=yesterday", "max=0", "max=x", "after=x", "after=" + "YQpi", "ip=1", "user=a&user=b", "lastRefreshTo=-1"} {
+		c.call("GET", at+"?"+query, nil).is(400)
+	}
+	c.call("GET", "clients/nobody/offline-sessions/search", nil).is(404)
+
+	// A cursor of another client's list leads nowhere.
+	other := c.get("clients/" + c.client("other") + "/offline-sessions/search").object()
+	if other["next"] != "" || len(other["sessions"].([]any)) != 1 {
+		t.Errorf("other has %v", other)
+	}
+
+	// Of many, each answer looks at some and the cursor goes on; all of them come once.
+	w.offline(2300, c.user("alice"), c.client("reports"))
+	seen, searched, after := map[string]bool{}, 0, ""
+	for answers := 0; ; answers++ {
+		got := c.get(at + "?max=400&user=alice&issuedFrom=" + day(0) + "&after=" + after).object()
+		for _, s := range got["sessions"].([]any) {
+			seen[s.(o)["id"].(string)] = true
+		}
+		searched += int(got["searched"].(float64))
+		if after = got["next"].(string); after == "" || answers > 20 {
+			break
+		}
+	}
+	if len(seen) != 2300 || searched != 2302 {
+		t.Errorf("%d of 2300 found, %d looked at", len(seen), searched)
+	}
+	got := c.get(at + "?user=alice&ipAddress=192.0.2.7").object()
+	if got["next"] == "" || got["searched"] != 1000.0 {
+		t.Errorf("a search for one of many looked at %v and goes on at %v", got["searched"], got["next"])
+	}
+
+	// Those of an epoch that is over are not found by any index, though the sweeper
+	// has not come yet.
+	cursor := c.get(at + "?max=1&issuedFrom=" + day(-30)).object()["next"].(string)
+	c.delete("clients/" + c.client("reports") + "/offline-sessions").is(204)
+	put("new", "alice", "reports", "192.0.2.7", now, now, func(cs *session.ClientSession) { cs.Epoch = 1 })
+	for _, query := range []string{"", "user=alice", "ipAddress=192.0.2.*", "issuedFrom=" + day(-30), "lastRefreshFrom=" + day(-30), "issuedFrom=" + day(-30) + "&after=" + cursor} {
+		found := 0
+		for after := ""; ; {
+			got := c.get(at + "?" + query + after).object()
+			for _, s := range got["sessions"].([]any) {
+				if found++; s.(o)["id"] != "new" {
+					t.Fatalf("%s finds %v, which is revoked", query, s)
+				}
+			}
+			next := got["next"].(string)
+			if next == "" {
+				break
+			}
+			query, _, _ = strings.Cut(query, "&after=")
+			after = "&after=" + next
+		}
+		if found != 1 {
+			t.Errorf("%s finds %d, want the new one", query, found)
+		}
 	}
 }

@@ -45,11 +45,11 @@ func (t *Table[T]) ListBy(tx Tx, scope, index, value, after string, limit int) (
 	if err != nil {
 		return nil, err
 	}
-	return t.behind(tx, scope, ids)
+	return t.GetMany(tx, scope, ids)
 }
 
-// behind reads the records that an index names.
-func (t *Table[T]) behind(tx Tx, scope string, ids []string) ([]Row[T], error) {
+// GetMany reads the records that an index names, in one round trip.
+func (t *Table[T]) GetMany(tx Tx, scope string, ids []string) ([]Row[T], error) {
 	keys := make([][]byte, len(ids))
 	for i, id := range ids {
 		keys[i] = t.key(scope, id)
@@ -147,7 +147,7 @@ func (t *Table[T]) PageBy(tx Tx, scope, index, value string, first, limit int) (
 			break
 		}
 	}
-	return t.behind(tx, scope, ids)
+	return t.GetMany(tx, scope, ids)
 }
 
 // GetBy returns the record with a value of a unique index, or ErrNotFound.

@@ -82,6 +82,8 @@ var routes = slices.Concat([]route{
 	{get, "realms/{realm}/clients/{client}/user-sessions", (*call).clientSessions, "", paging},
 	{get, "realms/{realm}/clients/{client}/session-count", (*call).countClientSessions, "", nil},
 	{get, "realms/{realm}/clients/{client}/offline-sessions", (*call).clientOffline, "", paging},
+	{get, "realms/{realm}/clients/{client}/offline-sessions/search", (*call).searchClientOffline, "", []string{
+		"user", "ipAddress", "issuedFrom", "issuedTo", "lastRefreshFrom", "lastRefreshTo", "after", "max"}},
 	{del, "realms/{realm}/clients/{client}/offline-sessions", (*call).revokeClient, userSession, nil},
 	{get, "realms/{realm}/clients/{client}/offline-session-count", (*call).countClientOffline, "", nil},
 	{get, "realms/{realm}/clients/{client}/roles", (*call).clientRoles, "", brief},

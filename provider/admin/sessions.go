@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nightlatch/nightlatch/provider/audit"
 	"github.com/nightlatch/nightlatch/provider/client"
@@ -136,6 +137,72 @@ func (c *call) clientOffline() (any, error) {
 		}
 		return session.PageOffline(tx, c.Realm, cl, first, most)
 	}, c.showOffline)
+}
+
+// searchClientOffline looks for offline sessions of a client, by index, and looks
+// at a bounded number of them for one answer: next says where the search goes on,
+// "" at its end. Keycloak has no such call.
+func (c *call) searchClientOffline() (any, error) {
+	var f session.Filter
+	var err error
+	_, most, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	if most == 0 {
+		return nil, bad("max", "want a whole number from 1 to %d", mostMax)
+	}
+	for name, at := range map[string]*time.Time{
+		"issuedFrom": &f.IssuedFrom, "issuedTo": &f.IssuedTo, "lastRefreshFrom": &f.UsedFrom, "lastRefreshTo": &f.UsedTo,
+	} {
+		if *at, err = c.date(name, strings.HasSuffix(name, "To")); err != nil {
+			return nil, err
+		}
+	}
+	f.Address = strings.TrimSpace(c.query.Get("ipAddress"))
+	var out object
+	err = c.view(func(tx storage.Tx) error {
+		cl, err := c.client(tx)
+		if err != nil {
+			return err
+		}
+		if f.User, err = c.userID(tx, strings.TrimSpace(c.query.Get("user"))); err != nil {
+			return err
+		}
+		found, err := session.SearchOffline(tx, c.Realm, cl, f, c.query.Get("after"), most)
+		if errors.Is(err, session.ErrCursor) {
+			return bad("after", "want what next said of this search")
+		}
+		if err != nil {
+			return err
+		}
+		list := []object{}
+		for i := range found.Sessions {
+			o, err := c.showOffline(tx, &found.Sessions[i])
+			if err != nil {
+				return err
+			}
+			list = append(list, o)
+		}
+		out = object{"sessions": list, "searched": found.Looked, "next": found.Next}
+		return nil
+	})
+	return out, err
+}
+
+// userID is the id of a user by username, mail address, or the id itself: who is
+// deleted has no other.
+func (c *call) userID(tx storage.Tx, name string) (string, error) {
+	for _, index := range []string{"username", "email"} {
+		row, err := user.Users.GetBy(tx, c.Realm, index, strings.ToLower(name))
+		if err == nil {
+			return row.ID, nil
+		}
+		if !errors.Is(err, storage.ErrNotFound) {
+			return "", err
+		}
+	}
+	return name, nil
 }
 
 func (c *call) countClientOffline() (any, error) {

@@ -18,19 +18,19 @@
 // the realm's algorithm.
 //
 //	request                      View  Update  syncs  reads  scans  rows  signatures
-//	authorization_code, offline  1     1       1      13     2      19    2
+//	authorization_code, offline  1     1       1      13     2      20    2
 //	refresh_token, single use    1     1       1      10     1      5     2
 //	the same again               1     1       0      8      1      0     2
-//	a replay                     1     1       1      13     1      19    0
+//	a replay                     1     1       1      13     1      20    0
 //	refresh_token, else          1     1       0      8      1      0     2
 //	after half a minute          1     1       1      10     1      5     2
 //	a bad signature              1     0       0      3      0      0     0
-//	password, offline            2     1       1      16     2      18    2
+//	password, offline            2     1       1      16     2      19    2
 //	device_code, waiting         1     1       1      4      0      1     0
-//	device_code, let in          1     1       1      13     2      19    2
+//	device_code, let in          1     1       1      13     2      20    2
 //	token exchange               2     0       0      11     1      0     1
 //	client_credentials           2     0       0      6      2      0     1
-//	client_credentials, offline  1     1       1      11     3      18    2
+//	client_credentials, offline  1     1       1      11     3      19    2
 //
 // What is written holds the events of the request too (provider/audit); an event
 // of a request that writes nothing is written with others, once a second.

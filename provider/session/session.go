@@ -81,13 +81,14 @@ func (cs *ClientSession) SID() string {
 	return cs.ID
 }
 
-// UserSessions by sid; indexes "user" and "client", counted. "accessed" and "started" order by
+// UserSessions by sid; indexes "user" and "client", counted, and "address". "accessed" and "started" order by
 // the hour, for the sweeper, remembered logins apart from the others.
 var UserSessions = storage.Table[UserSession]{
 	Name: "user_session",
 	Indexes: map[string]storage.Index[UserSession]{
 		"user":     {Counted: true, Values: func(s *UserSession) []string { return []string{s.User} }},
 		"client":   {Counted: true, Values: func(s *UserSession) []string { return s.Clients }},
+		"address":  {Values: func(s *UserSession) []string { return []string{s.IP} }},
 		"accessed": {Values: func(s *UserSession) []string { return []string{memory(s.RememberMe) + hour(s.LastAccess)} }},
 		"started":  {Values: func(s *UserSession) []string { return []string{memory(s.RememberMe) + hour(s.Started)} }},
 	},
@@ -95,7 +96,8 @@ var UserSessions = storage.Table[UserSession]{
 
 // ClientSessions by ID. Indexes over those that have not ended: "offline_user",
 // "offline_client" (client + "/" + epoch) and "offline_user_client" (user + "/" +
-// client + "/" + epoch), counted, list offline sessions (see offline.go);
+// client + "/" + epoch), counted, and "offline_address" (client + "/" + epoch + "/" +
+// address) list offline sessions (see offline.go);
 // "user_session" lists the online ones of a user session by sid. The rest order
 // by the hour: "unused" and "idle" offline sessions by last use, within user and
 // client, and within client; "created" offline sessions within client; "online"
@@ -106,11 +108,14 @@ var ClientSessions = storage.Table[ClientSession]{
 		"offline_user":        {Counted: true, Values: offline(func(s *ClientSession) string { return s.User })},
 		"offline_client":      {Counted: true, Values: offline(func(s *ClientSession) string { return ofClient(s.Client, s.Epoch) })},
 		"offline_user_client": {Counted: true, Values: offline(func(s *ClientSession) string { return ofUserAtClient(s.User, s.Client, s.Epoch) })},
-		"unused":              {Values: offline(func(s *ClientSession) string { return s.User + "/" + s.Client + "/" + hour(s.LastUsed) })},
-		"idle":                {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.LastUsed) })},
-		"created":             {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.Created) })},
-		"user_session":        {Values: online(func(s *ClientSession) string { return s.UserSession })},
-		"online":              {Values: online(func(s *ClientSession) string { return hour(s.Created) })},
+		// One row more for each offline login, which no refresh moves: so that whoever
+		// looks for an address in a million need not read them all.
+		"offline_address": {Values: offline(func(s *ClientSession) string { return ofClient(s.Client, s.Epoch) + "/" + s.IP })},
+		"unused":          {Values: offline(func(s *ClientSession) string { return s.User + "/" + s.Client + "/" + hour(s.LastUsed) })},
+		"idle":            {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.LastUsed) })},
+		"created":         {Values: offline(func(s *ClientSession) string { return s.Client + "/" + hour(s.Created) })},
+		"user_session":    {Values: online(func(s *ClientSession) string { return s.UserSession })},
+		"online":          {Values: online(func(s *ClientSession) string { return hour(s.Created) })},
 		"ended": {Values: func(s *ClientSession) []string {
 			if s.Status == Working {
 				return nil

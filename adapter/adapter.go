@@ -37,6 +37,9 @@ const (
 	backchannelPath = Prefix + "backchannel-logout"
 )
 
+// BearerMax is how old an access token may be where nothing else is configured.
+const BearerMax = 24 * time.Hour
+
 // AuthPath is where another proxy asks about a request. Where that request is
 // not known, it is what Config.Allow gets.
 const AuthPath = Prefix + "auth"
@@ -120,6 +123,9 @@ type Config struct {
 	SessionIdle    time.Duration // default 30 m
 	SessionMax     time.Duration // default 10 h
 	SessionRecheck time.Duration // age of claims; default 5 m
+	// BearerMax is the age at which an access token does not count any more,
+	// whatever its exp says: what has ended is remembered as long. Default BearerMax.
+	BearerMax time.Duration
 
 	Store  *storage.Store
 	Sealer storage.Sealer
@@ -183,6 +189,7 @@ func New(c Config) (*RelyingParty, error) {
 	defaultTo(&c.SessionIdle, 30*time.Minute)
 	defaultTo(&c.SessionMax, 10*time.Hour)
 	defaultTo(&c.SessionRecheck, 5*time.Minute)
+	defaultTo(&c.BearerMax, BearerMax)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -231,7 +238,7 @@ func New(c Config) (*RelyingParty, error) {
 func (rp *RelyingParty) newSessions(behind func(provider string) []string) *session.Store {
 	c := rp.config
 	return session.NewStore(session.Config{
-		Store: c.Store, Sealer: c.Sealer, Site: c.Site.String(), Behind: behind, Idle: c.SessionIdle, Max: c.SessionMax,
+		Store: c.Store, Sealer: c.Sealer, Site: c.Site.String(), Behind: behind, Idle: c.SessionIdle, Max: c.SessionMax, Bearers: c.BearerMax,
 		Now: c.Now, Random: c.Random, Log: c.Log, Shared: c.Shared,
 	})
 }

@@ -50,8 +50,15 @@ func (rp *RelyingParty) refuseBearer(w http.ResponseWriter, r *http.Request, err
 		return
 	}
 	rp.config.Log.DebugContext(r.Context(), "bearer token refused", "err", err)
-	rp.challenge(w, r, "invalid_token", "the access token is not valid for this site")
+	text := "the access token is not valid for this site"
+	if errors.Is(err, errTooOld) {
+		text = "the access token was issued too long ago for this site: ask for a new one"
+	}
+	rp.challenge(w, r, "invalid_token", text)
 }
+
+// errTooOld: the token verifies, and is older than BearerMax.
+var errTooOld = errors.New("token is too old")
 
 // unjudged: the provider or the store is away, which the token needs to be judged.
 type unjudged struct{ error }
@@ -136,6 +143,16 @@ func (rp *RelyingParty) openBearer(ctx context.Context, raw string) (verified, e
 	v := verified{id: &id, issued: token.IssuedAt, expires: token.Expiry}
 	if ms, ok := claims["iat_ms"].(float64); ok {
 		v.issued = time.UnixMilli(int64(ms))
+	}
+	// Its age tells what may have ended since: without it no end could be heard of.
+	switch now := rp.config.Now(); {
+	case token.IssuedAt.IsZero() || v.issued.After(now.Add(maxAhead)):
+		return verified{}, errors.New("token has no iat, or one in the future")
+	case v.issued.Add(rp.config.BearerMax).Before(v.expires):
+		v.expires = v.issued.Add(rp.config.BearerMax)
+		if !now.Before(v.expires) {
+			return verified{}, errTooOld
+		}
 	}
 	client := clientOf(claims)
 	v.behind = []string{session.OfProvider(provider), session.OfClient(provider, client), session.OfSubject(provider, token.Subject)}

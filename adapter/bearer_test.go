@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,10 @@ func TestBearer(t *testing.T) {
 		"without exp":               {accessToken(s, nil, map[string]any{"exp": nil}), 401},
 		"expired":                   {accessToken(s, nil, map[string]any{"exp": s.clock.Now().Add(-time.Second).Unix()}), 401},
 		"not yet valid":             {accessToken(s, nil, map[string]any{"nbf": s.clock.Now().Add(time.Hour).Unix()}), 401},
+		"without iat":               {accessToken(s, nil, map[string]any{"iat": nil}), 401},
+		"iat in the future":         {accessToken(s, nil, map[string]any{"iat": s.clock.Now().Add(time.Hour).Unix()}), 401},
+		"as old as may be":          {accessToken(s, nil, map[string]any{"iat": s.clock.Now().Add(time.Second - adapter.BearerMax).Unix()}), 200},
+		"older":                     {accessToken(s, nil, map[string]any{"iat": s.clock.Now().Add(-adapter.BearerMax).Unix()}), 401},
 		"without sub":               {accessToken(s, nil, map[string]any{"sub": ""}), 401},
 		"an ID token":               {accessToken(s, jwt, map[string]any{"aud": clientID, "scope": nil, "nonce": "n", "typ": "ID"}), 401},
 		"an ID token without marks": {accessToken(s, map[string]any{"x": "y"}, map[string]any{"aud": []string{clientID, s.url}, "scope": nil}), 401},
@@ -113,6 +118,44 @@ func TestBearer(t *testing.T) {
 	b.open(s.url + "/")
 	if p := b.do(http.MethodGet, s.url+"/api", nil, "Authorization", "Bearer the-apps-own"); p.StatusCode != 200 || s.last().id.Name != "alice" || s.last().header.Get("Authorization") != "Bearer the-apps-own" {
 		t.Errorf("beside a session: %d", p.StatusCode)
+	}
+}
+
+// TestEndedBearerOverDays: an access token that lives for longer than ends are
+// remembered never works again once it has ended, seen before or not; one that has not
+// works for bearer_max.
+func TestEndedBearerOverDays(t *testing.T) {
+	const day = 24 * time.Hour
+	for most, want := range map[time.Duration]time.Duration{0: day, 7 * day: 7 * day} {
+		s := newSite(t, func(c *adapter.Config) { c.BearerMax = most })
+		month := map[string]any{"exp": s.clock.Now().Add(30 * day).Unix()}
+		seen, unseen := accessToken(s, nil, month), accessToken(s, nil, month)
+		program(t, s, seen, "/").wants(t, 200, "app of alice")
+		s.op.is("sub-bob", "bob")
+		bobs := accessToken(s, nil, month)
+		begun := s.clock.Now()
+		s.clock.Advance(time.Minute)
+		if err := s.rp.EndSubject(t.Context(), "sub-alice"); err != nil {
+			t.Fatal(err)
+		}
+		for s.clock.Now().Sub(begun) < 31*day {
+			age := s.clock.Now().Sub(begun)
+			for name, token := range map[string]string{"seen before": seen, "not seen before": unseen} {
+				if p := program(t, s, token, "/"); p.StatusCode != 401 {
+					t.Fatalf("bearer_max %v: the ended token that was %s works after %v", most, name, age)
+				}
+			}
+			switch p := program(t, s, bobs, "/"); {
+			case age < want && p.StatusCode != 200, age >= want && p.StatusCode != 401:
+				t.Fatalf("bearer_max %v: another's token answers %d after %v", most, p.StatusCode, age)
+			case age >= want && age < 30*day && !strings.Contains(p.body, "too long ago"):
+				t.Fatalf("nobody says why: %s", p.body)
+			}
+			if err := s.store.Sweep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s.clock.Advance(9 * time.Hour)
+		}
 	}
 }
 

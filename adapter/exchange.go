@@ -51,14 +51,20 @@ func (rp *RelyingParty) exchange(ctx context.Context, d *discovered, f flow, cod
 	if id.nonce != f.Nonce {
 		return answer{}, distrust("nonce is not the login's")
 	}
-	a := answer{tokens: tokens, vouched: id}
-	if tokens.ExpiresIn > 0 {
-		a.expires = sent.Add(time.Duration(tokens.ExpiresIn) * time.Second)
-	}
+	a := answer{tokens: tokens, expires: accessExpires(tokens, sent), vouched: id}
 	if scope, _ := tokens.Extra("scope").(string); scope != "" {
 		a.identity.Claims["scope"] = scope
 	}
 	return a, nil
+}
+
+// accessExpires is when an access token expires that was asked for at an instant of
+// our clock; zero if the answer does not tell.
+func accessExpires(tokens *oauth2.Token, sent time.Time) time.Time {
+	if tokens.ExpiresIn <= 0 {
+		return time.Time{}
+	}
+	return sent.Add(time.Duration(tokens.ExpiresIn) * time.Second)
 }
 
 // A code is sent at most redeemAttempts times, the last of them not later than

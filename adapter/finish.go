@@ -63,7 +63,7 @@ func (rp *RelyingParty) finish(ctx context.Context, w http.ResponseWriter, r *ht
 		record.Refused, record.Without = "The login provider gave no offline token (offline_access).", false
 		rp.config.Events("refused", rp.event("sub", a.identity.Subject, "error", "no_refresh_token"))
 	case !f.Offline:
-		record.RefreshToken = a.tokens.RefreshToken
+		record.RefreshToken, record.AccessExpires = a.tokens.RefreshToken, a.expires
 	}
 	fresh, err := rp.sessions.Create(ctx, record, cookie)
 	if err != nil {
@@ -87,7 +87,7 @@ func (rp *RelyingParty) refreshed(ctx context.Context, cookie string, old *sessi
 		offline := s.Identity.Offline
 		s.Identity, s.ProviderSession, s.IDToken, s.Checked = a.identity, a.sid, a.raw, now
 		s.Identity.Offline = offline
-		s.RefreshToken = a.tokens.RefreshToken
+		s.RefreshToken, s.AccessExpires = a.tokens.RefreshToken, a.expires
 	})
 	return err
 }

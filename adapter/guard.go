@@ -314,12 +314,11 @@ func forApp(r *http.Request, guarded bool) {
 	}
 }
 
-// fresh renews claims that are older than SessionRecheck by the session's own
-// refresh token. Without one it asks for a navigation (stale). A session that
+// fresh renews claims that are due (dueAt) by the session's own refresh token. Without one it asks for a navigation (stale). A session that
 // the provider does not vouch for any more ends: the record is nil then.
 func (rp *RelyingParty) fresh(ctx context.Context, cookie string, record *session.Record) (_ *session.Record, stale bool, err error) {
 	now := rp.config.Now()
-	if now.Sub(record.Checked) < rp.config.SessionRecheck || now.UnixNano() < rp.recheckAt.Load() {
+	if now.Before(dueAt(record, rp.config.SessionRecheck)) || now.UnixNano() < rp.recheckAt.Load() {
 		return record, false, nil
 	}
 	if record.RefreshToken == "" {

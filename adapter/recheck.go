@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"time"
 
 	"golang.org/x/oauth2"
 
@@ -16,11 +17,27 @@ import (
 	"github.com/nightlatch/nightlatch/adapter/session"
 )
 
+// dueAt is when the provider has to vouch for a session again: when its claims are as
+// old as recheck, and with a refresh token ahead of the access token's expiry already,
+// a fifth of its life or a minute before, but not in the first half of it.
+func dueAt(record *session.Record, recheck time.Duration) time.Time {
+	due := record.Checked.Add(recheck)
+	if record.RefreshToken == "" || record.AccessExpires.IsZero() {
+		return due
+	}
+	life := record.AccessExpires.Sub(record.Checked)
+	ahead := record.AccessExpires.Add(-min(max(life/5, time.Minute), life/2))
+	if ahead.Before(due) {
+		return ahead
+	}
+	return due
+}
+
 // renewClaims asks the provider anew by the session's own refresh token. It
 // returns nil, without an error, if the session is over.
 func (rp *RelyingParty) renewClaims(ctx context.Context, cookie string) (*session.Record, error) {
 	record, err := rp.sessions.Get(ctx, cookie)
-	if err != nil || record == nil || record.RefreshToken == "" || rp.config.Now().Sub(record.Checked) < rp.config.SessionRecheck {
+	if err != nil || record == nil || record.RefreshToken == "" || rp.config.Now().Before(dueAt(record, rp.config.SessionRecheck)) {
 		return record, err // somebody was faster
 	}
 	d, err := rp.discover(ctx)
@@ -50,6 +67,7 @@ func (rp *RelyingParty) renewClaims(ctx context.Context, cookie string) (*sessio
 	return rp.sessions.Change(ctx, cookie, func(s *session.Record) {
 		identity.Offline = s.Identity.Offline
 		s.Identity, s.IDToken, s.Checked, s.RefreshToken = identity, raw, now, tokens.RefreshToken
+		s.AccessExpires = accessExpires(tokens, now)
 	})
 }
 

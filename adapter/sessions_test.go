@@ -50,6 +50,7 @@ func TestSessionLimits(t *testing.T) {
 		}
 	})
 	s := newSite(t, func(c *adapter.Config) { c.SessionRecheck = 24 * time.Hour })
+	s.op.set(noRefreshTokens) // else it would be asked ahead of the access token's expiry
 	b := newBrowser(t)
 	b.open(s.url + "/")
 	s.op.set(func(p *foreign) { p.user = nil })
@@ -132,6 +133,81 @@ func TestRecheckByRefreshToken(t *testing.T) {
 	}
 	if p := b.open(s.url + "/"); p.body != "login page" {
 		t.Errorf("the next page is %s", p.body)
+	}
+}
+
+// TestRefreshAhead: however old claims may be, they are renewed ahead of the access
+// token's expiry, once for all that ask, and for whoever has gone; sub stays.
+func TestRefreshAhead(t *testing.T) {
+	s := newSite(t, func(c *adapter.Config) { c.SessionRecheck = time.Hour })
+	s.op.set(func(p *foreign) { p.answer = map[string]any{"expires_in": 600} })
+	b := newBrowser(t)
+	b.open(s.url + "/")
+	refreshes := func() int {
+		s.op.mu.Lock()
+		defer s.op.mu.Unlock()
+		return s.op.refreshes
+	}
+	s.clock.Advance(8*time.Minute - time.Second)
+	if b.open(s.url + "/"); refreshes() != 0 {
+		t.Error("refreshed too early")
+	}
+	s.clock.Advance(time.Second)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	s.op.set(func(p *foreign) {
+		p.user["groups"] = []string{"new"}
+		p.tokenError = func(url.Values) (int, string) {
+			close(asked)
+			<-answer
+			return 0, ""
+		}
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.AddCookie(b.cookies(s, "session")[0])
+	go func() {
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		gone <- err
+	}()
+	select {
+	case <-asked:
+	case <-gone:
+		t.Fatal("nothing is refreshed ahead of the expiry")
+	}
+	leave()
+	if err := <-gone; err == nil {
+		t.Fatal("the asker did not leave")
+	}
+	var wait sync.WaitGroup
+	for range 10 {
+		wait.Go(func() { b.do(http.MethodGet, s.url+"/data", nil) })
+	}
+	close(answer)
+	wait.Wait()
+	if b.open(s.url + "/"); refreshes() != 1 || !slices.Contains(s.last().id.Groups, "new") {
+		t.Errorf("%d refreshes, groups %v", refreshes(), s.last().id.Groups)
+	}
+	// The next token, and the one after it, ahead of their own expiry.
+	s.op.set(func(p *foreign) { p.tokenError = nil })
+	for i := range 3 {
+		s.clock.Advance(8*time.Minute - time.Second)
+		b.open(s.url + "/")
+		s.clock.Advance(time.Second)
+		if b.open(s.url + "/"); refreshes() != i+2 {
+			t.Errorf("%d refreshes after %d more tokens", refreshes(), i+1)
+		}
+	}
+	s.op.is("sub-bob", "bob")
+	s.clock.Advance(8 * time.Minute)
+	if p := b.do(http.MethodGet, s.url+"/", nil); p.StatusCode != 401 {
+		t.Errorf("another sub: %d, the app sees %s", p.StatusCode, s.last().id.Name)
 	}
 }
 

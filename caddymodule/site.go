@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -87,15 +88,20 @@ type Site struct {
 	// spelling.
 	HeaderUp map[string]string `json:"header_up,omitempty" nightlatch:"late"`
 
-	SessionIdle    Duration `json:"session_idle,omitempty"`    // default 30m
-	SessionMax     Duration `json:"session_max,omitempty"`     // default 10h
-	SessionRecheck Duration `json:"session_recheck,omitempty"` // age of claims that are asked for anew; default 5m
+	SessionIdle Duration `json:"session_idle,omitempty"` // default 30m
+	SessionMax  Duration `json:"session_max,omitempty"`  // default 10h
+	// Age of claims that are asked for anew; ahead of an access token's expiry they
+	// are in any case. Default 5m.
+	SessionRecheck Duration `json:"session_recheck,omitempty"`
+	// How old an access token may be, by its iat, whatever its exp says. What a logout or
+	// a revocation ended is remembered as long. Default 24h.
+	BearerMax Duration `json:"bearer_max,omitempty"`
 
 	app                                     *App
 	url                                     *url.URL
 	providers                               []*siteProvider
 	match, public, offline, offlineOptional caddyhttp.MatcherSets
-	idle, max, recheck                      time.Duration
+	idle, max, recheck, bearerMax           time.Duration
 	consent                                 string
 	server                                  *caddyhttp.Server
 	rp                                      *adapter.Parties // from Start on
@@ -144,6 +150,7 @@ func (s *Site) provision(ctx caddy.Context) error {
 		"session_idle":    {s.SessionIdle, &s.idle},
 		"session_max":     {s.SessionMax, &s.max},
 		"session_recheck": {s.SessionRecheck, &s.recheck},
+		"bearer_max":      {s.BearerMax, &s.bearerMax},
 	}).parse(); err != nil {
 		return err
 	}
@@ -152,6 +159,7 @@ func (s *Site) provision(ctx caddy.Context) error {
 		return err
 	}
 	s.warnOfTwins()
+	s.warnOfLongTokens()
 	return s.app.addSite(s)
 }
 
@@ -185,6 +193,16 @@ func (s *Site) warnOfTwins() {
 		for _, pattern := range untwinned(sets) {
 			bare := strings.TrimSuffix(pattern, "/*")
 			s.app.log.Warn("the path "+bare+" itself is left out: write "+bare+" "+pattern, "site", s.URL, "option", option)
+		}
+	}
+}
+
+// warnOfLongTokens tells of access tokens that the site refuses before they expire.
+func (s *Site) warnOfLongTokens() {
+	most := cmp.Or(s.bearerMax, adapter.BearerMax)
+	for _, p := range s.providers {
+		if p.realm != nil && p.realm.declared.Settings.AccessTokenLifespan > most {
+			s.app.log.Warn("access tokens live longer than the site takes them: set bearer_max", "site", s.URL, "realm", p.name, "bearer_max", most)
 		}
 	}
 }

@@ -37,6 +37,7 @@ func init() {
 //		session_idle <duration>
 //		session_max <duration>
 //		session_recheck <duration>
+//		bearer_max <duration>
 //	}
 //
 // The matcher says what needs a login. It is part of the handler and not of the
@@ -94,6 +95,7 @@ var siteOptions = options[siteBlock]{
 	"session_idle":    span(func(s *siteBlock) *Duration { return &s.SessionIdle }),
 	"session_max":     span(func(s *siteBlock) *Duration { return &s.SessionMax }),
 	"session_recheck": span(func(s *siteBlock) *Duration { return &s.SessionRecheck }),
+	"bearer_max":      span(func(s *siteBlock) *Duration { return &s.BearerMax }),
 	"assertion":       onOff(func(s *siteBlock, on bool) { s.Assertion = on }),
 	"allow":           readWho(func(s *siteBlock) **Who { return &s.Allow }),
 	"deny":            readWho(func(s *siteBlock) **Who { return &s.Deny }),

@@ -16,16 +16,29 @@ import (
 // for the next start; each node has it in memory while Watch runs, so that judging
 // a token costs no storage read.
 
-// EndsKept is how long an end is remembered: longer than any access token lives.
-const EndsKept = 24 * time.Hour
-
 // end is the latest instant at which something ended.
 type end struct {
 	At time.Time `json:"at"`
+	// Until is when nothing of before can count any more, and the end is forgotten.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// until is Until; rows of older versions do not say it.
+func (e *end) until() time.Time {
+	if e.Until.IsZero() {
+		return e.At.Add(24 * time.Hour)
+	}
+	return e.Until
+}
+
+// endNow remembers an end as long as an access token or a session of before may
+// count: an access token by its age, a session until nobody has used it for Idle.
+func (s *Store) endNow(now time.Time) end {
+	return end{At: now, Until: now.Add(max(s.config.Bearers, s.config.Idle))}
 }
 
 func endsTable() storage.Table[end] {
-	return storage.Table[end]{Name: "ended", Expires: func(e *end) time.Time { return e.At.Add(EndsKept) }}
+	return storage.Table[end]{Name: "ended", Expires: (*end).until}
 }
 
 // OfSubject and OfProviderSession name what may end.
@@ -52,10 +65,10 @@ func OfToken(provider, jti string) string { return keyOf("jti/" + provider + "/"
 // EndAll ends everything with this name (see OfProvider) that is of before, in one
 // write.
 func (s *Store) EndAll(ctx context.Context, name string) error {
-	now := s.config.Now().UTC()
-	s.learnEnd(name, now)
+	e := s.endNow(s.config.Now().UTC())
+	s.learnEnd(name, e)
 	err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
-		return s.endsOf.Put(tx, s.config.Site, name, &end{At: now})
+		return s.endsOf.Put(tx, s.config.Site, name, &e)
 	})
 	if err != nil {
 		return fmt.Errorf("ending sessions: %w", err)
@@ -83,7 +96,7 @@ func (s *Store) learned(issued time.Time, names []string) (found, heard bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, name := range names {
-		if at, ok := s.ends[name]; ok && !issued.After(at) {
+		if e, ok := s.ends[name]; ok && !issued.After(e.At) {
 			return true, s.endsHeard
 		}
 	}
@@ -106,11 +119,11 @@ func (s *Store) endedIn(tx storage.Tx, issued time.Time, names []string) (bool, 
 }
 
 // learnEnd notes an end in memory.
-func (s *Store) learnEnd(name string, at time.Time) {
+func (s *Store) learnEnd(name string, e end) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at.After(s.ends[name]) {
-		s.ends[name] = at
+	if e.At.After(s.ends[name].At) {
+		s.ends[name] = e
 	}
 }
 
@@ -154,7 +167,7 @@ func (s *Store) readEnds(ctx context.Context) error {
 				return fmt.Errorf("reading ends: %w", err)
 			}
 			for _, row := range rows {
-				s.learnEnd(row.ID, row.Record.At)
+				s.learnEnd(row.ID, *row.Record)
 			}
 			if len(rows) < page {
 				return nil
@@ -178,19 +191,19 @@ func (s *Store) readEndsOf(ctx context.Context, keys [][]byte) error {
 			case err != nil:
 				return fmt.Errorf("reading ends: %w", err)
 			default:
-				s.learnEnd(name, e.At)
+				s.learnEnd(name, *e)
 			}
 		}
 		return nil
 	})
 }
 
-// forgetEnds lets go of ends that no token can have been issued before.
+// forgetEnds lets go of ends before which nothing that counts can have begun.
 func (s *Store) forgetEnds(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, at := range s.ends {
-		if now.Sub(at) > EndsKept {
+	for name, e := range s.ends {
+		if !now.Before(e.until()) {
 			delete(s.ends, name)
 		}
 	}

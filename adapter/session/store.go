@@ -31,6 +31,8 @@ type Record struct {
 	IDToken         string `json:"id_token,omitempty"` // hint for the provider's logout
 	// RefreshToken is the session's own, never an offline token.
 	RefreshToken string `json:"refresh_token,omitempty"`
+	// AccessExpires is when the access token expires that came with it; zero: not told.
+	AccessExpires time.Time `json:"access_expires,omitzero"`
 	// Refused is why there is no background access, "" if nobody refused it;
 	// Without tells that the person chose to go on without.
 	Refused page.Text `json:"refused,omitempty"`
@@ -53,9 +55,12 @@ type Config struct {
 	Behind func(provider string) []string
 	// Idle and Max end a session unused and at the latest.
 	Idle, Max time.Duration
-	Now       func() time.Time
-	Random    io.Reader
-	Log       *slog.Logger
+	// Bearers is the age at which an access token does not count any more, whatever
+	// it says: what ended is remembered as long.
+	Bearers time.Duration
+	Now     func() time.Time
+	Random  io.Reader
+	Log     *slog.Logger
 	// Shared: other processes write to the same store. Then sessions are kept in
 	// memory only while Watch hears of them.
 	Shared bool
@@ -71,7 +76,7 @@ type Store struct {
 	cache map[key]*Record
 	deaf  bool // others write, and nobody tells of it: nothing is cached
 	// ends by name (see ends.go), complete while endsHeard.
-	ends      map[string]time.Time
+	ends      map[string]end
 	endsHeard bool
 	// gone counts what was forgotten: what was read from the store before may be
 	// of the past and is not remembered.
@@ -86,7 +91,7 @@ func NewStore(c Config) *Store {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{config: c, cache: map[key]*Record{}, deaf: c.Shared, ends: map[string]time.Time{}, endsOf: endsTable(), table: table(c.Sealer)}
+	return &Store{config: c, cache: map[key]*Record{}, deaf: c.Shared, ends: map[string]end{}, endsOf: endsTable(), table: table(c.Sealer)}
 }
 
 // Indexed is the table of sessions, for Store.Index.
@@ -350,14 +355,14 @@ func (s *Store) EndProviderSession(ctx context.Context, provider, sid string) er
 
 func (s *Store) endBy(ctx context.Context, index, value, name string) error {
 	const batch = 200
-	now := s.config.Now().UTC()
-	s.learnEnd(name, now)
+	e := s.endNow(s.config.Now().UTC())
+	s.learnEnd(name, e)
 	for first := true; ; first = false {
 		var ids []string
 		err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
 			var err error
 			if first {
-				if err := s.endsOf.Put(tx, s.config.Site, name, &end{At: now}); err != nil {
+				if err := s.endsOf.Put(tx, s.config.Site, name, &e); err != nil {
 					return err
 				}
 			}

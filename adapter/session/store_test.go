@@ -29,7 +29,7 @@ func newEnv(t *testing.T) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.config = session.Config{Store: e.store, Sealer: keyset, Site: "https://app.example.com", Idle: 30 * time.Minute, Max: 2 * time.Hour, Now: e.clock}
+	e.config = session.Config{Store: e.store, Sealer: keyset, Site: "https://app.example.com", Idle: 30 * time.Minute, Max: 2 * time.Hour, Bearers: 24 * time.Hour, Now: e.clock}
 	e.sessions = session.NewStore(e.config)
 	return e
 }

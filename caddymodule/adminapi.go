@@ -99,17 +99,18 @@ func serveBackup(a *App, w http.ResponseWriter, r *http.Request) error {
 }
 
 // serveRekey exchanges the sealing key in the file that the query names, which is the
-// one in use, and answers when everything is sealed with the new one. If the asker
-// leaves, the same request again goes on.
+// one in use, and answers when everything is sealed with the new one, or, lazily,
+// when whatever is written is. If the asker leaves, the same request again goes on.
 func serveRekey(a *App, w http.ResponseWriter, r *http.Request) error {
 	if a.engine.shared() {
-		return apiError(http.StatusConflict, errors.New("other nodes that have this store open would not know the new key"))
+		return apiError(http.StatusConflict, errors.New("this store is rekeyed from outside: nightlatch store rekey works on it itself"))
 	}
 	if !a.lease.rekeying.TryLock() {
 		return apiError(http.StatusServiceUnavailable, errors.New("the store is being rekeyed already: ask again when that is done"))
 	}
 	defer a.lease.rekeying.Unlock()
-	done, err := seal.Rekey(r.Context(), seal.RekeyConfig{Store: a.lease.store, File: r.URL.Query().Get("file"), Live: a.lease.keyset})
+	q := r.URL.Query()
+	done, err := seal.Rekey(r.Context(), seal.RekeyConfig{Store: a.lease.store, File: q.Get("file"), Live: a.lease.keyset, Lazily: q.Has("lazily")})
 	if err != nil {
 		a.log.Error("exchanging the sealing key", "error", err)
 		return apiError(http.StatusInternalServerError, err)

@@ -98,11 +98,15 @@ func (g *running) ask(method, path string, e engine) (*http.Response, error) {
 }
 
 // rekey lets the gateway exchange the sealing key in a file.
-func (g *running) rekey(file string, e engine) (done seal.Rekeyed, err error) {
+func (g *running) rekey(file string, lazily bool, e engine) (done seal.Rekeyed, err error) {
 	if file, err = filepath.Abs(file); err != nil {
 		return done, fmt.Errorf("finding sealing key %s: %w", file, err)
 	}
-	resp, err := g.ask(http.MethodPost, "store/rekey?"+url.Values{"file": {file}}.Encode(), e)
+	how := url.Values{"file": {file}}
+	if lazily {
+		how.Set("lazily", "true")
+	}
+	resp, err := g.ask(http.MethodPost, "store/rekey?"+how.Encode(), e)
 	if err != nil {
 		return done, err
 	}

@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/nightlatch/nightlatch/storage"
+	"github.com/nightlatch/nightlatch/storage/seal"
 )
 
 // An engine for one process locks its folder. In one that many share, gateways
@@ -19,27 +21,85 @@ const (
 	commandLease = "command"
 	presentFor   = time.Minute
 	presentEvery = presentFor / 4
+	// sealsFor is how long after it was heard of a node seals anything. What it had
+	// sealed by then is written, or its transaction is ended by the server, before it
+	// counts as gone.
+	sealsFor = presentFor / 2
+	// followEvery is how often a node looks which key seals.
+	followEvery = time.Second
 )
+
+// attendant is somebody who uses a store that others may use too.
+type attendant struct {
+	store *storage.Store
+	me    string     // among those who use it
+	is    string     // the same for people
+	live  *seal.Live // nil: it seals nothing
+	last  time.Time
+}
+
+// attend makes the attendant of this process.
+func attend(s *storage.Store, what string, live *seal.Live) *attendant {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a host without a name"
+	}
+	return &attendant{store: s, me: rand.Text(), is: fmt.Sprintf("%s (%s, process %d)", host, what, os.Getpid()), live: live}
+}
+
+// say notes that it is there, and which keys it opens: those of given, which it is
+// about to learn, if that is not nil.
+func (a *attendant) say(ctx context.Context, given *seal.Keyset) error {
+	if a.live == nil {
+		return seal.StandBy(ctx, a.store, a.me, a.is, presentFor)
+	}
+	return a.live.Appear(ctx, a.store, a.me, a.is, presentFor, given)
+}
+
+// keep follows the key that seals, and says again what it said before that is
+// forgotten.
+func (a *attendant) keep(ctx context.Context) error {
+	turned := false
+	if a.live != nil {
+		var err error
+		if turned, err = a.live.Follow(ctx, a.store); err != nil {
+			return err
+		}
+	}
+	if !turned && time.Since(a.last) < presentEvery {
+		return nil
+	}
+	at := time.Now()
+	if err := a.say(ctx, nil); err != nil {
+		return err
+	}
+	a.last = at
+	return nil
+}
 
 // errInUse: a gateway or another command has the store.
 var errInUse = errors.New("store is in use")
 
-// appear notes that a node uses a store that others may use, until ctx ends, and
-// refuses to while a command has it alone.
-func appear(ctx context.Context, s *storage.Store, me string, warn func(error), loops *sync.WaitGroup) error {
-	if err := s.Appear(ctx, me, presentFor); err != nil {
+// appear notes that somebody uses a store that others may use, until ctx ends, and
+// refuses to while a command has it alone. Once it has returned, what it seals is
+// sealed with the key of now.
+func (a *attendant) appear(ctx context.Context, warn func(error), loops *sync.WaitGroup) error {
+	if err := a.say(ctx, nil); err != nil {
 		return err
 	}
 	leave := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := s.Vanish(ctx, me); err != nil {
+		if err := a.store.Vanish(ctx, a.me); err != nil {
 			warn(err)
 		}
 	}
-	held, err := s.Held(ctx, commandLease)
+	held, err := a.store.Held(ctx, commandLease)
 	if err == nil && held {
-		err = fmt.Errorf("%w: a command (copy, rekey, restore) works on it: start again when it has ended", errInUse)
+		err = fmt.Errorf("%w: a command (copy, restore) works on it: start again when it has ended", errInUse)
+	}
+	if err == nil {
+		err = a.keep(ctx)
 	}
 	if err != nil {
 		leave()
@@ -47,8 +107,8 @@ func appear(ctx context.Context, s *storage.Store, me string, warn func(error), 
 	}
 	loops.Go(func() {
 		defer leave()
-		every(ctx, func() {
-			if err := s.Appear(ctx, me, presentFor); err != nil && ctx.Err() == nil {
+		every(ctx, followEvery, func() {
+			if err := a.keep(ctx); err != nil && ctx.Err() == nil {
 				warn(err)
 			}
 		})
@@ -57,8 +117,8 @@ func appear(ctx context.Context, s *storage.Store, me string, warn func(error), 
 }
 
 // every calls fn again and again until ctx ends.
-func every(ctx context.Context, fn func()) {
-	tick := time.NewTicker(presentEvery)
+func every(ctx context.Context, d time.Duration, fn func()) {
+	tick := time.NewTicker(d)
 	defer tick.Stop()
 	for {
 		select {
@@ -94,7 +154,7 @@ func alone(ctx context.Context, s *storage.Store) (_ context.Context, done func(
 		_ = s.LetGo(ctx, commandLease, me) // else it ends by itself
 	}
 	present, err := s.Present(ctx)
-	if err == nil && present {
+	if err == nil && len(present) > 0 {
 		err = fmt.Errorf("%w: a gateway uses it, or was killed less than a minute ago", errInUse)
 	}
 	if err != nil {
@@ -102,7 +162,7 @@ func alone(ctx context.Context, s *storage.Store) (_ context.Context, done func(
 		return nil, nil, err
 	}
 	renews.Go(func() {
-		every(ctx, func() {
+		every(ctx, presentEvery, func() {
 			if err := hold(); err != nil && ctx.Err() == nil {
 				cancel(err)
 			}

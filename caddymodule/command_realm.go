@@ -126,7 +126,11 @@ func (d *declared) rotateKeys(ctx context.Context, name string, algs []string) (
 	if err := transfer.Whole(ctx, store.Store); err != nil {
 		return nil, fmt.Errorf("store %s: %w", d.engine.name(), err)
 	}
-	if err := seal.Check(ctx, store.Store, k); err != nil {
+	live, err := seal.Open(ctx, store.Store, k, 0)
+	if err == nil {
+		ctx, err = store.attend(ctx, "nightlatch realm", live)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", d.engine.name(), err)
 	}
 	var settings realm.Settings
@@ -137,7 +141,7 @@ func (d *declared) rotateKeys(ctx context.Context, name string, algs []string) (
 	if err != nil {
 		return nil, err
 	}
-	p, err := provider.New(provider.Config{Store: store.Store, Sealer: k, Realm: name, URL: settings.URL})
+	p, err := provider.New(provider.Config{Store: store.Store, Sealer: live, Realm: name, URL: settings.URL})
 	if err != nil {
 		return nil, err
 	}

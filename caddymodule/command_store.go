@@ -25,7 +25,7 @@ func init() {
 		Usage: "new-key|rekey|copy|backup|restore",
 		Short: "Looks after the gateway's data and the key that seals it",
 		Long: `Works on the store that the configuration names, while the gateway is stopped;
-backup also beside a running one. Each command can be killed at any instant and
+backup and rekey also beside a running one. Each command can be killed at any instant and
 run again: it goes on where it was.
 
 Run it as the user that runs the gateway.
@@ -90,88 +90,112 @@ func written(_ int, err error) error {
 
 func rekeyCommand(s *setup) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rekey [--config <file>] [--key-file <file>] [--address <admin endpoint>]",
+		Use:   "rekey [--lazily] [--config <file>] [--key-file <file>] [--address <admin endpoint>]",
 		Short: "Exchanges the sealing key for a new one",
 		Long: `Seals everything in the store anew with a fresh key, verifies it, and drops the
 old key from the key file. Client secrets, job secrets, sessions and grants stay.
+Nobody waits for it: what is written is sealed with the new key from the first
+moment on, and the rest is sealed anew meanwhile; with --lazily only when it is
+written, until the command runs again without it.
 
-Beside a running gateway it goes through Caddy's admin endpoint, if that is a
-unix socket: nobody waits, what is written is sealed with the new key from the
-first moment on, and the rest is sealed anew meanwhile. Nodes that share a
-database have to be stopped.
+Beside a gateway with a store of its own it goes through Caddy's admin endpoint, if
+that is a unix socket.
+
+Beside nodes that share a database it works on that. The first time it puts the new
+key into the key file and names the nodes that lack it (exit code 75): put the file
+in the place of theirs, reload them with --force, and run it again. Nothing is
+sealed with the new key before all of them open it.
 
 The key file as it was stands beside it, as <file>.old, until the end. Backups
 made before need the old key: keep a copy of it with them, or make a new backup.
 ` + operatorExits,
 	}
-	elsewhere := cmd.Flags().String("key-file", "", "where to write the new key, if the option key does not name a {file.…}")
+	elsewhere := cmd.Flags().String("key-file", "", "where to write the new key, if the option key does not name a {file.…}, or one that cannot be written on any node")
+	lazily := cmd.Flags().Bool("lazily", false, "seal anew what is written from now on, and leave the rest")
 	return operatorCommand(cmd, 0, 0, func(ctx context.Context, _ []string) error {
 		d, err := s.read()
 		if err != nil {
 			return err
 		}
-		file := d.keyFile
+		r := rekeying{file: *elsewhere, copied: *elsewhere != "", lazily: *lazily, progress: progress{out: cmd.ErrOrStderr()}}
 		switch {
-		case file == "" && *elsewhere == "":
+		case d.keyFile == "" && !r.copied:
 			return usage("the option key is not the content of a file, {file.…}: name one to write the new key to by --key-file")
-		case file == "":
-			file = *elsewhere
-		case *elsewhere != "":
-			return usage("--key-file: the key is in %s, which is written", file)
+		case !r.copied:
+			r.file = d.keyFile
+		case d.keyFile != "" && !d.engine.shared():
+			return usage("--key-file: the key is in %s, which is written", d.keyFile)
 		}
 		live, err := s.running(d)
 		if err != nil {
 			return err
 		}
 		var done seal.Rekeyed
-		if live != nil {
-			if d.keyFile == "" {
-				return usage("the gateway runs, and the option key is not the content of a file: stop the gateway first")
-			}
-			done, err = live.rekey(file, d.engine)
-		} else {
-			done, err = d.rekey(ctx, file, progress{out: cmd.ErrOrStderr()})
+		switch {
+		case live == nil || d.engine.shared():
+			done, err = d.rekey(ctx, r)
+		case d.keyFile == "":
+			return usage("the gateway runs, and the option key is not the content of a file: stop the gateway first")
+		default:
+			done, err = live.rekey(r.file, r.lazily, d.engine)
 		}
 		if err != nil {
 			return fmt.Errorf("store %s: %w", d.engine.name(), err)
 		}
-		if d.keyFile == "" {
-			fmt.Fprintf(cmd.ErrOrStderr(), "Put the content of %s where the option key takes it from, before you start the gateway.\n", file)
+		switch {
+		case r.lazily:
+			fmt.Fprintf(cmd.ErrOrStderr(), "What the key before has sealed stays until it is written anew; the same without --lazily seals it now.\n")
+		case d.engine.shared():
+			fmt.Fprintf(cmd.ErrOrStderr(), "No value is sealed with another key any more. Put %s in the place of every node's key when no login under way is older; until then both open.\n", r.file)
+		case r.copied:
+			fmt.Fprintf(cmd.ErrOrStderr(), "Put the content of %s where the option key takes it from, before you start the gateway.\n", r.file)
+		}
+		if r.lazily {
+			return written(fmt.Fprintf(cmd.OutOrStdout(), "%s is sealed with key %s from now on, in %s\n", d.engine.name(), done.Newest, r.file))
 		}
 		return written(fmt.Fprintf(cmd.OutOrStdout(), "rekeyed %s: %d values sealed anew, %d verified, key %s in %s\n",
-			d.engine.name(), done.Resealed, done.Verified, done.Newest, file))
+			d.engine.name(), done.Resealed, done.Verified, done.Newest, r.file))
 	})
 }
 
-// rekey exchanges the key in a file while the gateway is stopped.
-func (d *declared) rekey(ctx context.Context, file string, p progress) (done seal.Rekeyed, err error) {
+// rekeying is how the command rekey was asked.
+type rekeying struct {
+	file string // that the new key is written to
+	// copied: the key is taken from elsewhere, and put into the file first, unless an
+	// earlier attempt has done that.
+	copied, lazily bool
+	progress       progress
+}
+
+// rekey exchanges the key in a file by working on the store itself: one that has no
+// gateway running, or nodes that share it.
+func (d *declared) rekey(ctx context.Context, r rekeying) (done seal.Rekeyed, err error) {
 	k, err := d.keyset()
 	if err != nil {
 		return done, err
 	}
-	store, err := openStore(ctx, d.engine, time.Now(), source)
+	o, err := openStore(ctx, d.engine, time.Now(), beside)
 	if err != nil {
 		return done, err
 	}
-	done, err = rekey(store.ctx, store.Store, k, file, d.keyFile == "", p)
-	return done, errors.Join(err, store.Close())
-}
-
-// rekey exchanges the key in a file. A key that comes from elsewhere is put into
-// the file first, unless an earlier attempt has done that.
-func rekey(ctx context.Context, store *storage.Store, k *seal.Keyset, file string, elsewhere bool, p progress) (seal.Rekeyed, error) {
+	defer func() { err = errors.Join(err, o.Close()) }()
+	store := o.clocked() // nodes come and go
 	if err := transfer.Whole(ctx, store); err != nil {
-		return seal.Rekeyed{}, err
+		return done, err
 	}
-	if _, err := os.Lstat(file); elsewhere && errors.Is(err, fs.ErrNotExist) {
+	ctx, err = o.attend(ctx, "nightlatch store rekey", nil)
+	if err != nil {
+		return done, err
+	}
+	if _, err := os.Lstat(r.file); r.copied && errors.Is(err, fs.ErrNotExist) {
 		if err := seal.Check(ctx, store, k); err != nil {
-			return seal.Rekeyed{}, err
+			return done, err
 		}
-		if err := k.Save(file, false); err != nil {
-			return seal.Rekeyed{}, err
+		if err := k.Save(r.file, false); err != nil {
+			return done, err
 		}
 	}
-	return seal.Rekey(ctx, seal.RekeyConfig{Store: store, File: file, Progress: p.tell})
+	return seal.Rekey(ctx, seal.RekeyConfig{Store: store, File: r.file, Lazily: r.lazily, Progress: r.progress.tell})
 }
 
 func copyCommand(s *setup) *cobra.Command {

@@ -28,7 +28,7 @@ func init() {
 // since no other node could do better; it is only told.
 type health struct {
 	Status    string            `json:"status"`              // ready, or unready
-	Store     string            `json:"store"`               // ok, away, or starting
+	Store     string            `json:"store"`               // ok, away, sealed with a key that is not here, or starting
 	Realms    map[string]string `json:"realms,omitempty"`    // ok, or starting
 	Providers map[string]string `json:"providers,omitempty"` // foreign ones: ok, failing, or unknown until somebody has asked
 }
@@ -56,6 +56,9 @@ func (a *App) health(ctx context.Context) health {
 	}); err != nil {
 		a.log.Warn("checking the store", "error", err)
 		h.Status, h.Store = "unready", "away"
+	} else if _, err := a.lease.keyset.Seal([]byte("health"), nil); err != nil {
+		a.log.Warn("checking the sealing key", "error", err)
+		h.Status, h.Store = "unready", "sealed"
 	}
 	for name, r := range a.realms {
 		h.Realms[name] = "ok"

@@ -62,7 +62,7 @@ func TestLease(t *testing.T) {
 func TestSealingKey(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := lend(t, dir, "")
-	own, err := l.keyset.Keyset().Marshal()
+	own, err := l.keyset.File().Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,18 +84,41 @@ func TestSealingKey(t *testing.T) {
 	again, _ := lend(t, dir, string(own))
 	again.release()
 
-	// A reload does not change the key, and takes no configuration that the next
-	// start would refuse.
-	grown, err := l.keyset.Keyset().WithNewKey()
+	// A reload with one key more opens what that seals, and seals with the one before;
+	// the one before may not be taken out.
+	inUse := l.keyset.File()
+	grown, err := inUse.WithNewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := grown.Marshal()
+	changed, err := grown.NewestOnly()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := takeLease(&BadgerStore{Dir: dir}, string(raw)); err == nil || !strings.Contains(err.Error(), "stop and start") {
-		t.Errorf("one key more by a reload: %v", err)
+	text := func(k *seal.Keyset) string {
+		raw, err := k.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	again, _ = lend(t, dir, text(grown))
+	again.release()
+	value, err := changed.Seal([]byte("k"), []byte("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := l.keyset.Open([]byte("k"), value); err != nil || string(plain) != "v" {
+		t.Errorf("what the new key sealed: %q, %v", plain, err)
+	}
+	if value, err = l.keyset.Seal([]byte("k"), []byte("v")); err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := inUse.Open([]byte("k"), value); err != nil || string(plain) != "v" {
+		t.Errorf("the new key seals before the store says so: %q, %v", plain, err)
+	}
+	if _, _, err := takeLease(&BadgerStore{Dir: dir}, text(changed)); !errors.Is(err, seal.ErrForeignKey) {
+		t.Errorf("a reload without the key that seals: %v", err)
 	}
 	for name, content := range map[string][]byte{"missing": nil, "foreign": foreign, "damaged": []byte("sesame")} {
 		if err := os.Remove(file); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -34,7 +35,8 @@ Exit codes:
   0   done
   1   refused or failed; nothing is lost, stderr says why
   2   wrong usage
-  75  temporary: the store is in use, away, or its disk is full
+  75  temporary: the store is in use, away, its disk is full, or a node lacks the
+      new sealing key
   78  the configuration or the sealing key is wrong
 `
 
@@ -44,7 +46,7 @@ var errConfig = errors.New("configuration")
 func operatorExit(err error) int {
 	for code, causes := range map[int][]error{
 		exitUsage:       {errUsage},
-		exitTemporary:   {badger.ErrInUse, errInUse, storage.ErrFull, storage.ErrUnavailable, storage.ErrStuck, storage.ErrClosed, storage.ErrUnknown, storage.ErrConflict},
+		exitTemporary:   {badger.ErrInUse, errInUse, seal.ErrUnready, storage.ErrFull, storage.ErrUnavailable, storage.ErrStuck, storage.ErrClosed, storage.ErrUnknown, storage.ErrConflict},
 		exitCredentials: {errConfig, seal.ErrForeignKey, seal.ErrBadKey},
 	} {
 		for _, cause := range causes {
@@ -200,8 +202,30 @@ func (d *declared) keyset() (*seal.Keyset, error) {
 // that nothing comes and goes while it is read.
 type opened struct {
 	*storage.Store
-	ctx  context.Context // ends when others may have the store
-	done func()
+	engine  engine
+	backend storage.Backend
+	ctx     context.Context // ends when others may have the store
+	done    func()
+}
+
+// clocked is the same store, by the time of the moment.
+func (o *opened) clocked() *storage.Store { return storage.New(storage.Config{Backend: o.backend}) }
+
+// attend notes that a command uses a store beside nodes, until the store is closed,
+// and which key it seals with, if it seals. The context ends when others may take it
+// for gone.
+func (o *opened) attend(ctx context.Context, what string, live *seal.Live) (context.Context, error) {
+	if !o.engine.shared() {
+		return ctx, nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var loops sync.WaitGroup
+	self := attend(o.clocked(), what, live)
+	o.done = func() { cancel(nil); loops.Wait() }
+	if err := self.appear(ctx, cancel, &loops); err != nil {
+		return nil, err
+	}
+	return ctx, nil
 }
 
 // Close gives the store back.
@@ -231,12 +255,12 @@ func openStore(ctx context.Context, e engine, now time.Time, as use) (*opened, e
 	if err != nil {
 		return nil, err
 	}
-	o := &opened{ctx: ctx, done: func() {}}
+	o := &opened{engine: e, backend: backend, ctx: ctx, done: func() {}}
 	o.Store = storage.New(storage.Config{Backend: backend, Logger: log, Now: func() time.Time { return now }})
 	if as == beside || !e.shared() {
 		return o, nil
 	}
-	if o.ctx, o.done, err = alone(ctx, storage.New(storage.Config{Backend: backend})); err != nil {
+	if o.ctx, o.done, err = alone(ctx, o.clocked()); err != nil {
 		return nil, errors.Join(fmt.Errorf("store %s: %w", e.name(), err), backend.Close())
 	}
 	return o, nil

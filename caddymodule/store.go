@@ -127,6 +127,7 @@ type node struct {
 	store  *storage.Store
 	name   string // among those that share the store
 	keyset *seal.Live
+	self   *attendant // where others may have the store too
 	vault  *vault.Vault
 	hub    hub
 	log    *slog.Logger
@@ -215,21 +216,25 @@ func (n *node) begin(e engine, k *seal.Keyset) error {
 			return err
 		}
 	}
-	if err := seal.Check(ctx, n.store, k); err != nil {
+	within := time.Duration(0)
+	if e.shared() {
+		within = sealsFor
+	}
+	var err error
+	if n.keyset, err = seal.Open(ctx, n.store, k, within); err != nil {
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
-	n.keyset = seal.NewLive(k)
+	if e.shared() {
+		warn := func(err error) { n.log.Warn("keeping in step with the other nodes of the store", "error", err) }
+		n.self = attend(n.store, "gateway", n.keyset)
+		if err := n.self.appear(ctx, warn, &n.loops); err != nil {
+			return fmt.Errorf("store %s: %w", e.name(), err)
+		}
+	}
 	tables := append(provider.Indexed(), vault.Indexed(n.keyset), session.Indexed(n.keyset))
 	if err := n.store.Index(ctx, tables...); err != nil {
 		return fmt.Errorf("store %s: %w", e.name(), err)
 	}
-	if n.name != "" {
-		warn := func(err error) { n.log.Warn("noting who uses the store", "error", err) }
-		if err := appear(ctx, n.store, n.name, warn, &n.loops); err != nil {
-			return fmt.Errorf("store %s: %w", e.name(), err)
-		}
-	}
-	var err error
 	n.vault, err = vault.New(vault.Config{
 		Store: n.store, Sealer: n.keyset, Node: n.name, Logger: n.log, Events: n.hub.emit, Hooks: faults.vault, Now: faults.now,
 		Refreshed: counted.refreshed,
@@ -270,6 +275,9 @@ type lease struct {
 	refs   atomic.Int64
 }
 
+// joinWithin bounds what a reload reads and writes of the sealing key.
+const joinWithin = 10 * time.Second
+
 // takeLease opens the node or joins the configuration that has it open; fresh
 // tells which.
 func takeLease(e engine, key string) (l *lease, fresh bool, err error) {
@@ -288,11 +296,12 @@ func takeLease(e engine, key string) (l *lease, fresh bool, err error) {
 	return l, !loaded, nil
 }
 
-// joins tells why a configuration cannot share the node: the next start with it
-// would fail, or seal with another key than this process does.
+// joins lets the node open what the sealing key of another configuration opens, or
+// tells why that cannot share the node: the next start with it would fail. Which key
+// seals stays.
 func (n *node) joins(e engine, key string) error {
 	k, err := readKey(e, key)
-	inUse := n.keyset.Keyset()
+	inUse := n.keyset.File()
 	switch {
 	case err != nil:
 		return fmt.Errorf("store %s: %w", e.name(), err)
@@ -300,8 +309,19 @@ func (n *node) joins(e engine, key string) error {
 		return fmt.Errorf("store %s: %w", e.name(), missingKey(e))
 	case k.Fingerprint() != inUse.Fingerprint():
 		return fmt.Errorf("store %s: the sealing key of the new configuration is another one: %w", e.name(), seal.ErrForeignKey)
-	case !k.Same(inUse):
-		return fmt.Errorf("store %s: the keys in the sealing key of the new configuration (%v) are others than those in use (%v): stop and start the server, a reload does not change them", e.name(), k.Keys(), inUse.Keys())
+	case k.Same(inUse):
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), joinWithin)
+	defer cancel()
+	if n.self != nil {
+		err = n.self.say(ctx, k)
+	}
+	if err == nil {
+		err = n.keyset.Learn(ctx, n.store, k)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: the sealing key of the new configuration: %w", e.name(), err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -31,13 +32,10 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{database: postgrestest.Start(t, postgrestest.Config{Durable: true})}
-	key, err := storagetest.Keyset(t).Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := storagetest.Keyset(t)
 	demo := example(t)
 	for from, to := range map[string]string{
-		"store badger ./nightlatch-data": "store postgres {env.DATABASE_URL}\n\t\tkey {env.NIGHTLATCH_KEY}",
+		"store badger ./nightlatch-data": "store postgres {env.DATABASE_URL}\n\t\tkey {file.nightlatch.key}",
 		"client reports {":               "revoke_refresh_token\n\t\t\tclient reports {",
 		"\nhttp://localhost:8080 {":      "\nhttp://localhost:8083 {",
 		"\nhttp://localhost:8081 {":      "\nhttp://localhost:8084 {",
@@ -56,7 +54,10 @@ func newCluster(t *testing.T) *cluster {
 	behind := map[string]string{}
 	for range 3 {
 		n := newGateway(t, demo)
-		n.more = []string{"DATABASE_URL=" + c.database.TCP(), "NIGHTLATCH_KEY=" + string(key)}
+		n.more = []string{"DATABASE_URL=" + c.database.TCP()}
+		if err := key.Save(n.keyFile(), false); err != nil {
+			t.Fatal(err)
+		}
 		c.nodes = append(c.nodes, n)
 		for _, port := range []string{"8083", "8084", "8085"} {
 			behind[port] += " 127.0.0.1:" + n.ports[port]
@@ -77,6 +78,9 @@ func newCluster(t *testing.T) *cluster {
 	c.Start()
 	return c
 }
+
+// keyFile of a node of a cluster.
+func (g *gateway) keyFile() string { return filepath.Join(g.Dir, "nightlatch.key") }
 
 // balancer is the snippet "nodes" of the recipe.
 func balancer(t *testing.T) string {

@@ -239,6 +239,16 @@ func (g *gateway) Reload() result {
 // Admin fetches a path of Caddy's admin endpoint.
 func (g *gateway) Admin(path string) string {
 	g.t.Helper()
+	code, body := g.admins(path)
+	if code != http.StatusOK {
+		g.t.Fatalf("admin endpoint %s: %d %s", path, code, body)
+	}
+	return body
+}
+
+// admins is what Caddy's admin endpoint answers.
+func (g *gateway) admins(path string) (code int, body string) {
+	g.t.Helper()
 	socket := strings.TrimPrefix(g.admin, "unix/")
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -251,11 +261,11 @@ func (g *gateway) Admin(path string) string {
 		g.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		g.t.Fatalf("admin endpoint %s: %d %v %s", path, resp.StatusCode, err, body)
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		g.t.Fatalf("admin endpoint %s: %v", path, err)
 	}
-	return string(body)
+	return resp.StatusCode, string(raw)
 }
 
 // backup is the environment of the demo's job.

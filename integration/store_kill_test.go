@@ -70,32 +70,37 @@ func sealedStore(t *testing.T) *gateway {
 func (g *gateway) killedAt(word string, args ...string) bool {
 	g.t.Helper()
 	cmd := exec.Command(binary, args...)
-	cmd.Dir, cmd.Env = g.Dir, g.env()
-	stderr, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	killed := false
-	var said strings.Builder
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		fmt.Fprintln(&said, lines.Text())
-		if strings.Contains(lines.Text(), word) && !killed {
-			killed = true
-			_ = cmd.Process.Signal(syscall.SIGKILL)
-		}
-	}
-	err = cmd.Wait()
+	cmd.Dir, cmd.Env = g.Dir, g.env(g.more...)
+	said, err := whenItSays(cmd, word, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
 		return true
 	}
 	if err != nil {
-		g.t.Fatalf("%v: %v\n%s", args, err, &said)
+		g.t.Fatalf("%v: %v\n%s", args, err, said)
 	}
 	return false
+}
+
+// whenItSays runs a command to its end and calls fn once, when its stderr holds a
+// word.
+func whenItSays(cmd *exec.Cmd, word string, fn func()) (stderr string, err error) {
+	out, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return "", err
+	}
+	var said strings.Builder
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		fmt.Fprintln(&said, lines.Text())
+		if strings.Contains(lines.Text(), word) && fn != nil {
+			fn()
+			fn = nil
+		}
+	}
+	return said.String(), cmd.Wait()
 }
 
 // TestCopyAfterKill: a copy that is killed again and again is never taken for a

@@ -146,10 +146,26 @@ func (s *Store) Held(ctx context.Context, name string) (bool, error) {
 // an item expires by itself.
 var presence = Key("lease", "present")
 
-// Appear notes for a while that a node uses the store.
-func (s *Store) Appear(ctx context.Context, node string, d time.Duration) error {
-	it := Item{Key: append(bytes.Clone(presence), Key(node)...), Value: []byte{}, Expires: s.now().Add(d)}
-	if err := s.Converge(ctx, func(tx Tx) error { return tx.Put(it) }); err != nil {
+func presenceKey(node string) []byte { return append(bytes.Clone(presence), Key(node)...) }
+
+// Presence is what a node that uses a store says of itself to the others.
+type Presence struct {
+	Node string
+	Says []byte
+}
+
+// Appear notes for a while that a node uses the store, with what say returns in
+// the same transaction; an error of say changes nothing.
+func (s *Store) Appear(ctx context.Context, node string, d time.Duration, say func(Tx) ([]byte, error)) error {
+	until := s.now().Add(d)
+	err := s.Converge(ctx, func(tx Tx) error {
+		said, err := say(tx)
+		if err != nil {
+			return err
+		}
+		return tx.Put(Item{Key: presenceKey(node), Value: said, Expires: until})
+	})
+	if err != nil {
 		return fmt.Errorf("noting that a node uses the store: %w", err)
 	}
 	return nil
@@ -157,24 +173,39 @@ func (s *Store) Appear(ctx context.Context, node string, d time.Duration) error 
 
 // Vanish takes back what Appear noted.
 func (s *Store) Vanish(ctx context.Context, node string) error {
-	key := append(bytes.Clone(presence), Key(node)...)
-	if err := s.Converge(ctx, func(tx Tx) error { return tx.Delete(key) }); err != nil {
+	if err := s.Converge(ctx, func(tx Tx) error { return tx.Delete(presenceKey(node)) }); err != nil {
 		return fmt.Errorf("noting that a node has left the store: %w", err)
 	}
 	return nil
 }
 
-// Present tells whether any node uses the store, of those that Appear.
-func (s *Store) Present(ctx context.Context) (bool, error) {
-	var items []Item
-	err := s.View(ctx, func(tx Tx) (err error) {
-		items, err = tx.Scan(presence, nil, 1)
+// maxPresent is how many nodes are looked at: more than ever share a store.
+const maxPresent = 1000
+
+// Present lists who uses the store, of those that Appear.
+func Present(tx Tx) ([]Presence, error) {
+	items, err := tx.Scan(presence, nil, maxPresent)
+	if err != nil {
+		return nil, fmt.Errorf("looking who uses the store: %w", err)
+	}
+	var all []Presence
+	for _, it := range items {
+		parts, err := Parts(it.Key)
+		if err != nil {
+			return nil, fmt.Errorf("looking who uses the store: %w", err)
+		}
+		all = append(all, Presence{Node: parts[len(parts)-1], Says: bytes.Clone(it.Value)})
+	}
+	return all, nil
+}
+
+// Present lists who uses the store now.
+func (s *Store) Present(ctx context.Context) (all []Presence, err error) {
+	err = s.View(ctx, func(tx Tx) error {
+		all, err = Present(tx)
 		return err
 	})
-	if err != nil {
-		return false, fmt.Errorf("looking who uses the store: %w", err)
-	}
-	return len(items) > 0, nil
+	return all, err
 }
 
 func readLease(tx Tx, name string) (Lease, error) {

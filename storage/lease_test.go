@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"errors"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -84,25 +85,34 @@ func TestOneOfManyHolds(t *testing.T) {
 func TestPresence(t *testing.T) {
 	ctx, now := t.Context(), noon
 	s := storagetest.New(t, func() time.Time { return now })
-	present := func(want bool) {
+	present := func(want ...storage.Presence) {
 		t.Helper()
-		if got, err := s.Present(ctx); err != nil || got != want {
-			t.Errorf("present: %v, %v", got, err)
+		if got, err := s.Present(ctx); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("present: %q, %v; want %q", got, err, want)
 		}
 	}
-	present(false)
-	for _, node := range []string{"a", "b"} {
-		if err := s.Appear(ctx, node, time.Minute); err != nil {
-			t.Fatal(err)
+	present()
+	says := func(what string) func(storage.Tx) ([]byte, error) {
+		return func(storage.Tx) ([]byte, error) { return []byte(what), nil }
+	}
+	if err := errors.Join(s.Appear(ctx, "a", time.Minute, says("zero")), s.Appear(ctx, "b", time.Minute, says("one"))); err != nil {
+		t.Fatal(err)
+	}
+	a, b := storage.Presence{Node: "a", Says: []byte("zero")}, storage.Presence{Node: "b", Says: []byte("one")}
+	present(a, b)
+	refused := errors.New("refused")
+	for _, node := range []string{"b", "c"} {
+		if err := s.Appear(ctx, node, time.Hour, func(storage.Tx) ([]byte, error) { return []byte("two"), refused }); !errors.Is(err, refused) {
+			t.Errorf("what may not be said: %v", err)
 		}
 	}
-	present(true)
+	present(a, b)
 	if err := s.Vanish(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	present(true)
+	present(b)
 	now = noon.Add(time.Minute)
-	present(false) // b was killed
+	present() // b was killed
 	if held, err := s.Held(ctx, "work"); err != nil || held {
 		t.Errorf("held: %v, %v", held, err)
 	}

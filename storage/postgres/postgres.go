@@ -64,8 +64,9 @@ const (
 	connectTimeout = 5 * time.Second
 	// acquireTimeout is how long a call waits for one of the connections.
 	acquireTimeout = 5 * time.Second
-	// idleInTransaction ends a transaction whose closure does not come back.
-	idleInTransaction = time.Minute
+	// idleInTransaction ends a transaction whose closure does not come back, such as
+	// that of a process which was suspended.
+	idleInTransaction = 15 * time.Second
 )
 
 // config reads the options into the driver's form. Its errors never show the

@@ -13,11 +13,7 @@ import (
 // everything.
 func TestRekeyWhileInUse(t *testing.T) {
 	s := newSafe(t)
-	k, err := seal.Load(s.file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	live := seal.NewLive(k)
+	k, live := s.opened(t)
 	stop := make(chan struct{})
 	end := sync.OnceFunc(func() { close(stop) })
 	defer end()
@@ -50,19 +46,11 @@ func TestRekeyWhileInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := s.whole(t)
-	if keys := now.Keys(); len(keys) != 1 || keys[0] != r.Newest || !now.Same(live.Keyset()) {
-		t.Errorf("the file holds %v, in use is %v", keys, live.Keyset().Keys())
+	if keys := now.Keys(); len(keys) != 1 || keys[0] != r.Newest || !now.Same(live.File()) {
+		t.Errorf("the file holds %v, in use is %v", keys, live.File().Keys())
 	}
-	err = s.store.Each(t.Context(), nil, func(it storage.Item) error {
-		if by, sealed := seal.SealedWith(it); sealed {
-			if _, err := now.Open(it.Key, it.Value); err != nil {
-				t.Errorf("sealed with %s: %v", by, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
+	if by := s.sealedBy(t); len(by) != 1 || by[r.Newest] < 2*records {
+		t.Errorf("values by keys: %v", by)
 	}
 	// What was sealed before, a cookie say, still opens in this process.
 	cookie, err := k.Seal([]byte("cookie"), []byte("text"))
@@ -78,8 +66,8 @@ func TestRekeyWhileInUse(t *testing.T) {
 	s.whole(t)
 	// A key file of somebody else's is refused, and nothing is exchanged.
 	other := newSafe(t)
-	before := live.Keyset()
-	if _, err := seal.Rekey(t.Context(), seal.RekeyConfig{Store: s.store, File: other.file, Live: live}); err == nil || !live.Keyset().Same(before) {
+	before := live.File()
+	if _, err := seal.Rekey(t.Context(), seal.RekeyConfig{Store: s.store, File: other.file, Live: live}); err == nil || !live.File().Same(before) {
 		t.Errorf("with another key file: %v", err)
 	}
 	s.whole(t)

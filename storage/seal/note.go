@@ -21,6 +21,9 @@ type note struct {
 	// Keys that any value may be sealed with, ascending; none: unknown, from
 	// before a store could be rekeyed.
 	Keys []KeyID `json:"keys"`
+	// Seals is the one of them that everybody seals with; 0: the newest of the key
+	// file, from before the store said so.
+	Seals KeyID `json:"seals,omitempty"`
 }
 
 func parseNote(raw []byte) (note, error) {
@@ -65,42 +68,49 @@ func (k *Keyset) Fits(it storage.Item) error {
 	return n.fits(k)
 }
 
-// Check makes sure that the keyset opens what the store holds, and notes in the
-// store which key seals from now on. ErrForeignKey: the store belongs to another
-// key; nothing was written.
+// Check makes sure that the keyset opens what the store holds, and notes in an empty
+// one which key seals from now on. ErrForeignKey: the store belongs to another key;
+// nothing was written.
 func Check(ctx context.Context, s *storage.Store, k *Keyset) error {
-	var noted bool
-	read := func(tx storage.Tx) (note, error) {
-		n, err := readNote(tx, k)
-		if err != nil {
-			return note{}, err
+	_, err := check(ctx, s, k)
+	return err
+}
+
+func check(ctx context.Context, s *storage.Store, k *Keyset) (n note, err error) {
+	read := func(tx storage.Tx) error {
+		if n, err = readNote(tx, k); err != nil {
+			return err
 		}
-		noted = slices.Contains(n.Keys, k.newest)
-		return n, n.fits(k)
+		return n.fits(k)
 	}
-	err := s.View(ctx, func(tx storage.Tx) error {
-		_, err := read(tx)
-		return err
-	})
-	if err == nil && !noted {
+	said := func() bool { return n.Keys != nil && n.Seals != 0 }
+	err = s.View(ctx, read)
+	if err == nil && !said() {
 		err = s.Converge(ctx, func(tx storage.Tx) error {
-			n, err := read(tx)
-			if err != nil || noted {
+			if err := read(tx); err != nil || said() {
 				return err
 			}
 			if n.Keys == nil {
 				n.Keys = k.holds
-			} else {
-				n.Keys = append(n.Keys, k.newest)
-				slices.Sort(n.Keys)
 			}
+			n = n.sealedBy(k.newest)
 			return n.put(tx)
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("checking sealing key: %w", err)
+		return note{}, fmt.Errorf("checking sealing key: %w", err)
 	}
-	return nil
+	return n, nil
+}
+
+// sealedBy is the note after another key has begun to seal.
+func (n note) sealedBy(id KeyID) note {
+	n.Seals = id
+	if !slices.Contains(n.Keys, id) {
+		n.Keys = append(slices.Clone(n.Keys), id)
+		slices.Sort(n.Keys)
+	}
+	return n
 }
 
 // readNote returns what an empty store is to say, if it is empty. A store with

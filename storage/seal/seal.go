@@ -34,7 +34,7 @@ func (id KeyID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
 
 // Keyset seals and opens values and derives subkeys. It may hold several sealing
 // keys: the newest seals, all of them open. It never changes. It implements
-// storage.Sealer.
+// storage.Sealer; while others may exchange the key, Live stands before it.
 type Keyset struct {
 	file    file
 	handle  *keyset.Handle
@@ -123,6 +123,15 @@ func (k *Keyset) WithNewKey() (*Keyset, error) {
 	return k.changed(m, err)
 }
 
+// sealingWith returns the keyset with another one of its keys to seal; 0: as it is.
+func (k *Keyset) sealingWith(id KeyID) (*Keyset, error) {
+	if id == k.newest || id == 0 {
+		return k, nil
+	}
+	m := keyset.NewManagerFromHandle(k.handle)
+	return k.changed(m, m.SetPrimary(uint32(id)))
+}
+
 // NewestOnly returns the keyset without any key but the one that seals.
 func (k *Keyset) NewestOnly() (*Keyset, error) {
 	m := keyset.NewManagerFromHandle(k.handle)
@@ -146,14 +155,26 @@ func (k *Keyset) changed(m *keyset.Manager, err error) (*Keyset, error) {
 	return assemble(h, k.file.Derive)
 }
 
+// opens tells whether the keyset opens all that another one opens.
+func (k *Keyset) opens(other *Keyset) bool {
+	return k.Fingerprint() == other.Fingerprint() && !slices.ContainsFunc(other.holds, func(id KeyID) bool { return !slices.Contains(k.holds, id) })
+}
+
 // SealedWith tells which key sealed the value of an item; ok is false for one
 // that is not sealed. Records are JSON or begin with Tink's first byte, which no
 // JSON does.
 func SealedWith(it storage.Item) (id KeyID, ok bool) {
-	if _, record := storage.TableOf(it.Key); !record || len(it.Value) < cryptofmt.NonRawPrefixSize || it.Value[0] != cryptofmt.TinkStartByte {
+	if _, record := storage.TableOf(it.Key); !record {
 		return 0, false
 	}
-	return KeyID(binary.BigEndian.Uint32(it.Value[1:])), true
+	return sealedWith(it.Value)
+}
+
+func sealedWith(value []byte) (id KeyID, ok bool) {
+	if len(value) < cryptofmt.NonRawPrefixSize || value[0] != cryptofmt.TinkStartByte {
+		return 0, false
+	}
+	return KeyID(binary.BigEndian.Uint32(value[1:])), true
 }
 
 func assemble(a *keyset.Handle, derive json.RawMessage) (*Keyset, error) {

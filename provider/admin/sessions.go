@@ -30,46 +30,53 @@ func (c *call) showOnline(tx storage.Tx, us *session.UserSession) (object, error
 			clients[id] = name
 		}
 	}
-	name, err := c.username(tx, us.User)
-	return object{
-		"id": us.ID, "userId": us.User, "username": name, "ipAddress": us.IP, "start": us.Started.UnixMilli(),
-		"lastAccess": us.LastAccess.UnixMilli(), "rememberMe": us.RememberMe, "transientUser": false, "clients": clients,
-	}, err
-}
-
-func (c *call) showOffline(tx storage.Tx, cs *session.ClientSession) (object, error) {
-	clientID, err := c.clientName(tx, cs.Client)
+	u, err := c.owner(tx, us.User)
 	if err != nil {
 		return nil, err
 	}
-	name, err := c.username(tx, cs.User)
 	return object{
-		"id": cs.ID, "userId": cs.User, "username": name, "ipAddress": cs.IP, "start": cs.Created.UnixMilli(),
-		"lastAccess": cs.LastUsed.UnixMilli(), "rememberMe": false, "transientUser": false, "clients": object{cs.Client: clientID},
-	}, err
+		"id": us.ID, "userId": us.User, "username": u.Username, "ipAddress": us.IP, "start": us.Started.UnixMilli(),
+		"lastAccess": us.LastAccess.UnixMilli(), "rememberMe": us.RememberMe, "transientUser": false, "clients": clients,
+		"browser": us.Browser, "grantStatus": session.CheckUser(session.PolicyOf(c.settings, &client.Client{}).ForUser(u.NotBefore), us, c.now),
+	}, nil
+}
+
+func (c *call) showOffline(tx storage.Tx, cs *session.ClientSession) (object, error) {
+	cl, err := orNone(client.Clients.Shared(tx, c.Realm, cs.Client))
+	if err != nil {
+		return nil, err
+	}
+	u, err := c.owner(tx, cs.User)
+	if err != nil {
+		return nil, err
+	}
+	return object{
+		"id": cs.ID, "userId": cs.User, "username": u.Username, "ipAddress": cs.IP, "start": cs.Created.UnixMilli(),
+		"lastAccess": cs.LastUsed.UnixMilli(), "rememberMe": false, "transientUser": false, "clients": object{cs.Client: cl.ClientID},
+		"browser": cs.Browser, "grantStatus": session.GrantStatus(session.Check(session.PolicyOf(c.settings, cl).ForUser(u.NotBefore), cs, nil, c.now)),
+	}, nil
 }
 
 // clientName is a client's client_id, "" once it is deleted.
 func (c *call) clientName(tx storage.Tx, id string) (string, error) {
-	cl, err := client.Clients.Shared(tx, c.Realm, id)
-	if errors.Is(err, storage.ErrNotFound) {
-		return "", nil
-	}
+	cl, err := orNone(client.Clients.Shared(tx, c.Realm, id))
 	if err != nil {
 		return "", err
 	}
 	return cl.ClientID, nil
 }
 
-func (c *call) username(tx storage.Tx, id string) (string, error) {
-	u, err := user.Users.Shared(tx, c.Realm, id)
+// owner of a session; without a name once he is deleted.
+func (c *call) owner(tx storage.Tx, id string) (*user.User, error) {
+	return orNone(user.Users.Shared(tx, c.Realm, id))
+}
+
+// orNone is an empty record in place of one that is deleted.
+func orNone[T any](v *T, err error) (*T, error) {
 	if errors.Is(err, storage.ErrNotFound) {
-		return "", nil
+		return new(T), nil
 	}
-	if err != nil {
-		return "", err
-	}
-	return u.Username, nil
+	return v, err
 }
 
 // pager reads a page of sessions of what the path names.
@@ -247,6 +254,111 @@ func (c *call) userOffline() (any, error) {
 	}, c.showOffline)
 }
 
+// userOfflineAll answers the offline sessions of a user at all clients. Keycloak
+// has no such call, nor those beside it.
+func (c *call) userOfflineAll() (any, error) {
+	first, most, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	var out []object
+	err = c.view(func(tx storage.Tx) error {
+		u, err := c.user(tx)
+		if err != nil {
+			return err
+		}
+		l := lister{c: c, tx: tx, user: u.ID, skip: first, most: most, out: []object{}}
+		err = l.offline()
+		out = l.out
+		return err
+	})
+	return out, err
+}
+
+// countUserOffline answers how many they are, at one client or at all.
+func (c *call) countUserOffline() (any, error) {
+	n := 0
+	err := c.view(func(tx storage.Tx) error {
+		n = 0
+		u, err := c.user(tx)
+		if err != nil {
+			return err
+		}
+		clients, err := session.OfflineClients(tx, c.Realm, u.ID)
+		if err != nil {
+			return err
+		}
+		for _, cl := range clients {
+			if only := c.query.Get("client"); only != "" && only != cl.ID {
+				continue
+			}
+			of, err := session.CountOfflineOf(tx, c.Realm, u.ID, cl)
+			if err != nil {
+				return err
+			}
+			n += of
+		}
+		return nil
+	})
+	return object{"count": n}, err
+}
+
+func (c *call) countUserSessions() (any, error) {
+	n := 0
+	err := c.view(func(tx storage.Tx) error {
+		u, err := c.user(tx)
+		if err == nil {
+			n, err = session.UserSessions.Count(tx, c.Realm, "user", u.ID)
+		}
+		return err
+	})
+	return object{"count": n}, err
+}
+
+// revokeUser ends all offline sessions of a user, and leaves his logins and
+// consents alone.
+func (c *call) revokeUser() (any, error) {
+	return nil, c.all(func(tx storage.Tx, tell audit.Tell, _ bool) (bool, error) {
+		u, err := c.user(tx)
+		if err != nil {
+			return false, err
+		}
+		events, more, err := standing.RevokeUser(tx, c.Realm, u, c.now)
+		tell(events...)
+		return more, err
+	})
+}
+
+// getSession answers one session. Keycloak has no such call.
+func (c *call) getSession() (any, error) {
+	isOffline, _, err := c.is("isOffline")
+	if err != nil {
+		return nil, err
+	}
+	var out object
+	err = c.view(func(tx storage.Tx) error {
+		id := c.id("session")
+		if !isOffline {
+			us, err := session.UserSessions.Get(tx, c.Realm, id)
+			if us, err = found(us, err, "Session not found"); err != nil {
+				return err
+			}
+			out, err = c.showOnline(tx, us)
+			return err
+		}
+		cs, err := session.ClientSessions.Get(tx, c.Realm, id)
+		if err == nil && (!cs.Offline || cs.Status != session.Working) {
+			err = storage.ErrNotFound
+		}
+		if cs, err = found(cs, err, "Session not found"); err != nil {
+			return err
+		}
+		out, err = c.showOffline(tx, cs)
+		return err
+	})
+	return out, err
+}
+
 // deleteSession ends one session: a login with what was born in it, or with
 // isOffline one offline session.
 func (c *call) deleteSession() (any, error) {
@@ -268,14 +380,14 @@ func (c *call) deleteSession() (any, error) {
 		if us, err = found(us, err, "Session not found"); err != nil {
 			return err
 		}
-		name, err := c.username(tx, us.User)
+		u, err := c.owner(tx, us.User)
 		if err != nil {
 			return err
 		}
 		if _, err := session.EndUser(tx, c.Realm, us.ID); err != nil {
 			return err
 		}
-		tell(event.Event{Time: c.now, Type: event.Logout, Realm: c.Realm, Subject: us.User, Username: name, Session: us.ID})
+		tell(event.Event{Time: c.now, Type: event.Logout, Realm: c.Realm, Subject: us.User, Username: u.Username, Session: us.ID})
 		return nil
 	})
 }

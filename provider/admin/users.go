@@ -317,6 +317,26 @@ func (c *call) deleteUser() (any, error) {
 	})
 }
 
+// listCredentials answers with the password, if there is one; of its hash nothing.
+// Whether the configuration declared it is ours.
+func (c *call) listCredentials() (any, error) {
+	var out []object
+	err := c.view(func(tx storage.Tx) error {
+		out = []object{}
+		u, err := c.user(tx)
+		if err != nil || u.PasswordHash == "" {
+			return err
+		}
+		one := object{"id": oidc.NamedID("password", c.Realm, u.ID), "type": "password"}
+		if u.Managed && !u.Retired && u.DeclaredPassword != "" {
+			one["origin"] = "Caddyfile"
+		}
+		out = append(out, one)
+		return nil
+	})
+	return out, err
+}
+
 func (c *call) resetPassword() (any, error) {
 	given, err := c.members()
 	if err != nil {

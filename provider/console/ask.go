@@ -9,11 +9,15 @@ import (
 // change will touch.
 type question struct {
 	page   Confirm
-	at     string       // address of the page
 	fields []Field      // what the question is about, which its form brings along
 	act    func() error // the change
 	next   string       // page to go on to
 	notice string       // there; a key of notices
+}
+
+// newQuestion goes on to a page, whatever the answer.
+func newQuestion(head Head, next string) *question {
+	return &question{page: Confirm{Head: head}, next: next}
 }
 
 // asking is the route of a question: GET asks, POST does it. of reads what the
@@ -48,7 +52,7 @@ func asking(path, menu string, of func(*visit) (*question, error)) route {
 }
 
 func (q *question) show(v *visit, status int) {
-	q.page.Form = v.form(q.at, q.fields...)
+	q.page.Form = Form{Action: v.R.URL.EscapedPath(), CSRF: v.h.Reception.Proof(v.Visit), Fields: q.fields}
 	if q.page.Back == "" {
 		q.page.Back = v.at(q.next)
 	}

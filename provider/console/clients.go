@@ -216,13 +216,13 @@ func (r reach) String() string {
 }
 
 // question about a client, whose page comes next.
-func (c clientView) question(v *visit, title, step, button string, then ...string) *question {
+func (c clientView) question(v *visit, title, button string, then ...string) *question {
 	return &question{
 		page: Confirm{
 			Head: Head{Title: title, Above: page.Link{Name: c.ClientID, URL: v.at(c.at())}},
 			Then: then, Button: button, Bad: true,
 		},
-		at: c.at(step), next: c.at(),
+		next: c.at(),
 	}
 }
 
@@ -236,7 +236,7 @@ func (v *visit) askEnableClient() (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := c.question(v, "Enable "+c.ClientID, "enable", "Enable",
+	q := c.question(v, "Enable "+c.ClientID, "Enable",
 		"People can log in to it again, and it gets tokens.",
 		"What it had works again: "+r.String()+".")
 	q.page.Bad, q.notice, q.act = false, "enabled", c.change(v, object{"enabled": true})
@@ -248,7 +248,7 @@ func (v *visit) askDisableClient() (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := c.question(v, "Disable "+c.ClientID, "disable", "Disable",
+	q := c.question(v, "Disable "+c.ClientID, "Disable",
 		"Nobody can log in to it, and it gets no tokens.",
 		"What it has does not work meanwhile: "+r.String()+".",
 		"Nothing is lost: it all works again once the client is enabled.")
@@ -261,7 +261,7 @@ func (v *visit) askDeleteClient() (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := c.question(v, "Delete "+c.ClientID, "delete", "Delete",
+	q := c.question(v, "Delete "+c.ClientID, "Delete",
 		"The client is gone, with its secret and its settings. This cannot be undone.",
 		"These end at once: "+r.String()+".")
 	q.page.Back, q.next, q.notice = v.at(c.at()), "clients", "deleted"

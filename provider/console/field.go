@@ -22,6 +22,7 @@ type field struct {
 	kind        kind
 	options     []Option // of a choice
 	required    bool
+	fixed       bool // shown, never changed
 }
 
 // group of fields under a heading, "" for none.
@@ -69,6 +70,7 @@ type Input struct {
 	Unit                  string   // name of the field with the unit of a span
 	Required              bool
 	Locked                string // where it is declared; "": it can be changed here
+	Fixed                 bool   // it cannot be changed anywhere
 	Problem               string // why the value was refused, "" if it was not
 }
 
@@ -114,7 +116,7 @@ func (f field) put(into object, value any) {
 // input shows the field of a record.
 func (f field) input(words *page.Words, record object) Input {
 	id := strings.ReplaceAll(f.member, ".", "-")
-	in := Input{ID: id, Name: f.member, Label: words.T(f.label), Hint: words.T(f.hint), Kind: kinds[f.kind], Required: f.required}
+	in := Input{ID: id, Name: f.member, Label: words.T(f.label), Hint: words.T(f.hint), Kind: kinds[f.kind], Required: f.required, Fixed: f.fixed}
 	value := f.of(record)
 	switch f.kind {
 	case lines:
@@ -265,6 +267,11 @@ type editor struct {
 	notice   string        // there; "": saved
 }
 
+// locked tells whether the configuration declares a field.
+func (e *editor) locked(f field) bool {
+	return f.declared != "" && slices.Contains(e.declared, f.declared)
+}
+
 // inputs of the page: as the record has them, or as the form has.
 func (e *editor) inputs(words *page.Words, form func(string) string, problems map[string]string) {
 	e.page.Groups = nil
@@ -273,9 +280,11 @@ func (e *editor) inputs(words *page.Words, form func(string) string, problems ma
 		view := Group{Heading: words.T(g.heading)}
 		for _, f := range g.fields {
 			in := f.input(words, e.record)
-			if slices.Contains(e.declared, f.declared) && f.declared != "" {
+			switch {
+			case f.fixed:
+			case e.locked(f):
 				in.Locked = e.where
-			} else {
+			default:
 				changeable = true
 				if form != nil {
 					in = in.raw(form)
@@ -301,7 +310,7 @@ func (e *editor) save(v *visit, send func(object) error) error {
 	given, problems := object{}, map[string]string{}
 	for _, g := range e.groups {
 		for _, f := range g.fields {
-			if f.declared != "" && slices.Contains(e.declared, f.declared) {
+			if f.fixed || e.locked(f) {
 				continue
 			}
 			if problem := f.read(given, v.Params.Get); problem != "" {

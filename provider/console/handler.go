@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/nightlatch/nightlatch/page"
@@ -106,6 +107,14 @@ func (v *visit) at(page string, params ...string) string {
 
 // words are those of the language that the browser asks for: v.words().T("…").
 func (v *visit) words() *page.Words { return v.h.Pages.set.Words(v.R) }
+
+// T says a text in the language of the browser.
+func (v *visit) T(text page.Text, values ...any) string { return v.words().T(text, values...) }
+
+// N says a text about n things, the number in groups of thousands.
+func (v *visit) N(n int, one, other page.Text, values ...any) string {
+	return strings.Replace(v.words().N(n, one, other, values...), strconv.Itoa(n), thousands(n), 1)
+}
 
 // form makes a form that goes to a page.
 func (v *visit) form(page string, fields ...Field) Form {

@@ -53,6 +53,8 @@ type Head struct {
 	Actions []Action // of the page as a whole
 }
 
+func pageLink(name, url string) page.Link { return page.Link{Name: name, URL: url} }
+
 // Action is a link to a page that asks, or that makes something new.
 type Action struct {
 	Name, URL string
@@ -112,13 +114,14 @@ type Row struct {
 
 // Cell of a row.
 type Cell struct {
-	Text string
-	URL  string
-	More []string     // further texts, each on its own line
-	At   *page.Moment // instead of the text
-	Mark string       // a badge behind it, "" for none
-	Tone string       // of the badge: good, warm, bad, quiet
-	Code bool         // a name that is typed exactly so
+	Text  string
+	URL   string
+	Links []page.Link  // instead of the text
+	More  []string     // further texts, each on its own line
+	At    *page.Moment // instead of the text
+	Mark  string       // a badge behind it, "" for none
+	Tone  string       // of the badge: good, warm, bad, quiet
+	Code  bool         // a name that is typed exactly so
 }
 
 // Confirm is the view of a page that asks before it changes something.
@@ -135,8 +138,10 @@ type Confirm struct {
 // Panel is the view of a page that shows facts and offers steps.
 type Panel struct {
 	Head
-	Facts []Fact
-	Steps []Step
+	Facts   []Fact
+	Hint    string   // what they mean
+	Actions []Action // pages that ask before they change them
+	Steps   []Step
 }
 
 // Fact is a thing with its name.

@@ -206,6 +206,13 @@ func SignOut(tx storage.Tx, realmName string, u *user.User, except string, now t
 	return append(events, offline...), more || len(offline) >= session.EndBatch, nil
 }
 
+// RevokeUser ends all offline sessions of a user, and leaves the logins and the
+// consents alone.
+func RevokeUser(tx storage.Tx, realmName string, u *user.User, now time.Time) (events []event.Event, more bool, err error) {
+	events, err = endAll(tx, realmName, u.ID, "", session.Revoked, now)
+	return events, len(events) >= session.EndBatch, err
+}
+
 // RevokeClient ends all offline sessions of a client at once: one write, however
 // many they are. The sweeper tells of each.
 func RevokeClient(tx storage.Tx, realmName string, c *client.Client, now time.Time) ([]event.Event, error) {

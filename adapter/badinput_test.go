@@ -179,7 +179,7 @@ func TestBadInput09_AdapterRedirects(t *testing.T) {
 			}
 		}
 		header := strings.Map(func(r rune) rune {
-			if r < 0x20 && r != '\t' || r > 0x7e {
+			if r < 0x20 && r != '\t' || r == 0x7f {
 				return -1
 			}
 			return r

@@ -3,6 +3,7 @@ package adapter
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nightlatch/nightlatch/storage/storagetest"
 )
 
 // fixedSealer seals the same in every process of a fuzzing run.
@@ -141,6 +144,75 @@ func FuzzScopeParameter(f *testing.F) {
 					t.Errorf("%q leaves the app scope=%q", query, v)
 				}
 			}
+		}
+	})
+}
+
+// away is a provider of which only the discovery document is there.
+type away struct{}
+
+func (away) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	w.Header().Set("Content-Type", "application/json")
+	if r.URL.Path == "/.well-known/openid-configuration" {
+		_, _ = io.WriteString(w, `{"issuer":"https://op.test","authorization_endpoint":"https://op.test/auth","token_endpoint":"https://op.test/token","jwks_uri":"https://op.test/certs"}`)
+	} else {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":"invalid_grant"}`)
+	}
+	return w.Result(), nil
+}
+
+type noGrants struct{ Grants }
+
+// FuzzCallback: whatever a link or a form post brings to the callback, beside the cookie
+// of a login that was begun, logs nobody in, leads nowhere but back or to the provider,
+// and is no markup of ours.
+func FuzzCallback(f *testing.F) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	site := &url.URL{Scheme: "https", Host: "app.example.com"}
+	rp, err := New(Config{
+		Site: site, Provider: Provider{Name: "op", Issuer: "https://op.test", ClientID: "c", HTTPClient: &http.Client{Transport: away{}}},
+		Store: storagetest.New(f, func() time.Time { return now }), Sealer: newFixedSealer(f), Grants: noGrants{}, Now: func() time.Time { return now },
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	begun := flow{State: "abcdefghijklmnopqrstuv", Nonce: "n", Verifier: "v", Started: now, Return: "/x?y=1", Provider: "op", Offline: true}
+	w := httptest.NewRecorder()
+	if err := rp.saveFlow(w, httptest.NewRequest(http.MethodGet, "/x", nil), begun); err != nil {
+		f.Fatal(err)
+	}
+	cookie := w.Result().Cookies()[0]
+	for _, query := range []string{
+		"code=c", "code=c&iss=https://op.test", "code=c&iss=https://evil.test", "error=access_denied", "error=%3Cb%3E&error_description=%3Cscript%3Ealert(1)%3C/script%3E",
+		"error=temporarily_unavailable", "error=login_required&error_description=%0d%0aLocation:%20//evil.test", "code=a&code=b", "", "code=%ff&%zz",
+	} {
+		f.Add("state="+begun.State+"&"+query, cookie.Name+"="+cookie.Value, "GET")
+		f.Add(query, "", "POST")
+	}
+	f.Fuzz(func(t *testing.T, query, cookies, method string) {
+		r := &http.Request{
+			Method: method, URL: &url.URL{Path: callbackPath, RawQuery: query}, Host: site.Host, Body: http.NoBody,
+			Header: http.Header{"Cookie": {cookies}, "Accept": {"text/html"}, "Sec-Fetch-Mode": {"navigate"}},
+		}
+		w := httptest.NewRecorder()
+		if !rp.Own(w, r.WithContext(t.Context())) {
+			t.Fatal("the callback is the app's")
+		}
+		if to := w.Header().Get("Location"); w.Code/100 == 2 || to != "" && !strings.HasPrefix(to, "https://op.test/auth?") && !strings.HasPrefix(to, site.String()+"/") {
+			t.Errorf("%q: %d to %q", query, w.Code, to)
+		}
+		if strings.ContainsAny(w.Header().Get("Location"), "\r\n") {
+			t.Errorf("%q: two headers", query)
+		}
+		for _, c := range w.Result().Cookies() {
+			if strings.Contains(c.Name, "session") && c.MaxAge >= 0 {
+				t.Errorf("%q logs somebody in: %v", query, c)
+			}
+		}
+		if markup := strings.Count(w.Body.String(), "<"); strings.Contains(w.Body.String(), "<script") || markup > 60 {
+			t.Errorf("%q: markup on the page:\n%s", query, w.Body)
 		}
 	})
 }

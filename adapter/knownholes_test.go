@@ -131,11 +131,15 @@ func TestKnownHoles(t *testing.T) {
 	}
 }
 
-// redirectSet leads off the site where a check is careless.
+// redirectSet leads off the site where a check is careless; the last are hosts that look
+// like another or become it: other scripts, full width, punycode.
 var redirectSet = []string{
-	"//evil.test", `/\evil.test`, "/%5cevil.test", "/%09/evil.test", "/%0d%0a/evil.test", "/ /evil.test", "/..//evil.test", "https:evil.test",
+	"//evil.test", `/\evil.test`, "/%5cevil.test", "/%09/evil.test", "/%0d%0a/evil.test", "/ /evil.test", "/%20/evil.test", "/..//evil.test", "https:evil.test",
 	"https://app.example.com.evil.test", "https://evil-app.example.com", `https://evil.test\.app.example.com`, "https://app.example.com@evil.test",
 	"javascript://app.example.com/%0aalert(1)", "data:text/html,x",
+	"https://аpp.example.com", "https://app.exаmple.com/x", "https://app.example.com。evil.test", "https://app．example．com@evil.test", "https://xn--pp-6kc.example.com",
+	"https://xn--evil-app.example.com", "https://ａｐｐ.example.com", "／／evil.test", "/／evil.test", "/＼evil.test", "/%EF%BC%8Fevil.test", "//evil。test", "//ｅｖｉｌ.test",
+	"//eᴠil.test", "https://app.example.com⁄evil.test", "https://app.example.com‮@evil.test", "//еvil.test", "//xn--vil-8cd.test",
 }
 
 // holds checks what every answer has to.

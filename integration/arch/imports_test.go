@@ -3,9 +3,12 @@ package arch
 import (
 	"encoding/json"
 	"errors"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -99,14 +102,15 @@ var only = map[string][]string{
 }
 
 type listed struct {
-	ImportPath                string
+	ImportPath, Dir           string
+	GoFiles                   []string
 	Imports                   []string
 	TestImports, XTestImports []string
 }
 
 func list(t *testing.T) []listed {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,TestImports,XTestImports", module+"...").Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -165,3 +169,43 @@ func TestImportDirections(t *testing.T) {
 }
 
 func name(pkg string) string { return path.Join("nightlatch", pkg) }
+
+// predictable names the files that may use randomness which can be foretold, and for what.
+var predictable = map[string]string{
+	"storage/store.go":          "pauses between attempts of an Update",
+	"storage/postgres/watch.go": "numbers of the lanes of this process",
+	"adapter/vault/refresh.go":  "pauses between attempts of a refresh",
+}
+
+// TestRandomnessIsCryptographic: whatever makes states, nonces, verifiers, ids, codes and
+// keys has crypto/rand and nothing else at hand.
+func TestRandomnessIsCryptographic(t *testing.T) {
+	cryptographic, used := 0, 0
+	for _, l := range list(t) {
+		pkg, _ := ours(l.ImportPath)
+		if strings.HasSuffix(pkg, "test") || strings.HasPrefix(pkg, "integration") {
+			continue
+		}
+		if slices.Contains(l.Imports, "crypto/rand") {
+			cryptographic++
+		}
+		for _, file := range l.GoFiles {
+			parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(l.Dir, file), nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, imp := range parsed.Imports {
+				switch at := path.Join(pkg, file); {
+				case !strings.HasPrefix(imp.Path.Value, `"math/rand`):
+				case predictable[at] == "":
+					t.Errorf("%s imports %s", at, imp.Path.Value)
+				default:
+					used++
+				}
+			}
+		}
+	}
+	if cryptographic < 5 || used != len(predictable) {
+		t.Errorf("%d packages import crypto/rand, %d files what can be foretold: the check says nothing, or too much is allowed", cryptographic, used)
+	}
+}

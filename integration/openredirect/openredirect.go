@@ -22,7 +22,7 @@ var before = []string{
 // authority is a host to go to; good is the one that is trusted, evil the other.
 var authorities = []string{
 	"evil", "good@evil", "good:443@evil", "good%40evil", "good%00@evil", "good\\@evil", "good#@evil", "good?@evil", "good.evil", "evil-good",
-	"evil\\.good", "evil%00.good", "evil%2f.good", "evil%23.good", "evil;good", "evil\t.good", "ｅvil", "good@evil:443", "[::1]@evil", "0x7f000001",
+	"evil\\.good", "evil%00.good", "evil%2f.good", "evil%23.good", "evil;good", "evil\t.good", "ｅvil", "ｅｖｉｌ", "good。evil", "good．evil", "good／evil", "good＼@evil", "good⁄evil", "xn--good-evil.evil", "good\u202e@evil", "good@evil:443", "[::1]@evil", "0x7f000001",
 }
 
 // What may be appended to the trusted address, which goes elsewhere then, or to
@@ -30,6 +30,23 @@ var authorities = []string{
 var after = []string{
 	"/", "/..", "/../evil", "%2f..", "/%2e%2e/evil", "/./", "//", "\\", ";x", "#", "#f", "?", "?x=1", "?foo=bar&x=//evil", "%00", "%20", " ", "\t",
 	"%0d%0aLocation:%20https://evil", "\r\nLocation: https://evil", "@evil", ".evil", ":8443", "é", "*", "%",
+}
+
+// twins of a host look like it: in full width, and with a letter of another script.
+func twins(host string) []string {
+	wide := strings.Map(func(r rune) rune {
+		if r > 0x20 && r < 0x7f && r != ':' && r != '.' {
+			return r + 0xfee0
+		}
+		return r
+	}, host)
+	out := []string{wide}
+	for i, r := range "aeopcx" {
+		if mixed := strings.Replace(host, string(r), string([]rune("аеорсх")[i]), 1); mixed != host {
+			out = append(out, mixed)
+		}
+	}
+	return out
 }
 
 // Payloads returns several hundred addresses, none of which equals good. Each
@@ -50,6 +67,9 @@ func Payloads(good *url.URL, evil string) []string {
 		out = append(out, bare+host+rest)
 	}
 	out = append(out, strings.ToUpper(bare)+rest)
+	for _, twin := range twins(good.Host) {
+		out = append(out, good.Scheme+"://"+twin+rest, "//"+twin+rest)
+	}
 	out = append(out, strings.ToUpper(whole), bare+strings.ToUpper(rest), strings.Replace(whole, "https://", "http://", 1)+"/", whole[1:], " "+whole, whole+","+whole)
 	for _, b := range before {
 		for _, a := range authorities {

@@ -31,6 +31,7 @@ func TestPayloads(t *testing.T) {
 	for _, want := range []string{
 		"https://evil.test/out", "//evil.test/out", "https:evil.test/out", `/\evil.test/out`, "/%5cevil.test/out", "https://rp.test@evil.test/out",
 		"https://rp.test.evil.test/out", "https://rp.test/out?foo=bar&x=//evil.test", "https://rp.test/out/", "https://rp.test/OUT", "https://rp.test/out%2f..",
+		"https://ｒｐ.ｔｅｓｔ/out", "//rр.test/out", "https://rp.tеst/out", "https://rp.test。evil.test/out", "//xn--rp.test-evil.test.evil.test/out",
 	} {
 		if !seen[want] {
 			t.Errorf("%q is missing; the nearest: %q", want, nearest(all, want))

@@ -3,6 +3,8 @@ package page
 import (
 	"fmt"
 	"html/template"
+	"io"
+	"strconv"
 	"strings"
 
 	"golang.org/x/text/feature/plural"
@@ -39,8 +41,23 @@ func (w *Words) T(text Text, values ...any) string {
 // N says a text about n things, which is its first value. English has two forms;
 // other languages choose among theirs.
 func (w *Words) N(n int, one, other Text, values ...any) string {
-	return fill(w.many(n, one, other), append([]any{n}, values...))
+	return fill(w.many(n, one, other), append([]any{number(n)}, values...))
 }
+
+// Number is n in groups of three digits, as every language may read it: 1 000 000.
+func Number(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "\u202f" + s[i:]
+	}
+	return s
+}
+
+// number is what N fills in for %d.
+type number int
+
+// Format writes it as Number does, whatever the verb.
+func (n number) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Number(int(n))) }
 
 func (w *Words) one(text Text) string {
 	if said, ok := w.texts[text]; ok {
@@ -86,7 +103,7 @@ func (w *Words) functions() template.FuncMap {
 	return template.FuncMap{
 		"t": func(text string, values ...any) any { return markup(w.one(Text(text)), values) },
 		"n": func(n int, one, other string, values ...any) any {
-			return markup(w.many(n, Text(one), Text(other)), append([]any{n}, values...))
+			return markup(w.many(n, Text(one), Text(other)), append([]any{number(n)}, values...))
 		},
 		"strong": func(v any) template.HTML { return "<strong>" + escaped(v) + "</strong>" },
 		"code":   func(v any) template.HTML { return "<code>" + escaped(v) + "</code>" },
@@ -107,7 +124,9 @@ func markup(text string, values []any) any {
 		return fill(text, values)
 	}
 	for i, v := range values {
-		if _, number := v.(int); !number {
+		switch v.(type) {
+		case int, number:
+		default:
 			values[i] = escaped(v)
 		}
 	}

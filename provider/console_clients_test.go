@@ -1,7 +1,11 @@
 package provider_test
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 // The list of clients: what it says, its search, its pages.
@@ -123,4 +127,137 @@ func TestConsoleDeclaredClient(t *testing.T) {
 	// Built-in clients can be switched off, never deleted.
 	account := "clients/" + c.client("account")
 	b.admin(account).shows(account + "/disable").hides(account + "/delete")
+}
+
+// The secret is shown while the REST has it, and made anew after a question.
+func TestConsoleCredentials(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+	id := c.create("clients", o{"clientId": "night", "directAccessGrantsEnabled": true})
+	at := "clients/" + id
+	secret := c.get(at + "/client-secret").object()["value"].(string)
+	page := b.admin(at+"/credentials").on(at+"/credentials", 200).shows(secret)
+	ask := b.admin(at+"/credentials/regenerate").on(at+"/credentials/regenerate", 200)
+	c.get(at+"/client-secret").has("value", secret)
+	page = b.send(ask, "confirm").on(at+"/credentials?done=new-secret", 200).hides(secret)
+	page.shows(c.get(at + "/client-secret").object()["value"].(string))
+	w.advance(61 * time.Minute)
+	b.admin(at + "/credentials").shows("Hidden")
+
+	// Keys in place of a secret.
+	page = b.admin(at + "/credentials")
+	b.send(page, "edit", "clientAuthenticatorType", "client-jwt").on(at+"/credentials", 400).shows("private_key_jwt needs a key set")
+	wrong := b.send(page, "edit", "clientAuthenticatorType", "client-jwt", "attributes.jwks.string", `{"keys":[]}`).on(at+"/credentials", 400).shows("Want a JSON Web Key Set")
+	if got := wrong.field("edit", "attributes.jwks.string"); got != `{"keys":[]}` {
+		t.Errorf("what was typed is %q now", got)
+	}
+	const jwks = `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
+	b.send(wrong, "edit", "attributes.jwks.string", jwks).on(at+"/credentials?done=saved", 200)
+	c.get(at).has("clientAuthenticatorType", "client-jwt")
+
+	// A public client has none.
+	b.admin("clients/"+c.client("spa")+"/credentials").on("clients/"+c.client("spa")+"/credentials", 404)
+	b.admin("clients/" + c.client("spa")).hides("/credentials")
+}
+
+// Client scopes are assigned in two ways; what hangs on offline_access is said.
+func TestConsoleClientScopes(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+	id := c.create("clients", o{"clientId": "night", "directAccessGrantsEnabled": true, "secret": "night-secret"})
+	at := "clients/" + id
+	token := w.password("night", "alice", "openid offline_access").ok().refreshed()
+	scope := ""
+	for _, s := range c.get("client-scopes").list() {
+		if s["name"] == "offline_access" {
+			scope = s["id"].(string)
+		}
+	}
+	page := b.admin(at+"/scopes").on(at+"/scopes", 200)
+	page.shows("offline_access</code>", "Optional", at+"/scopes/assign?as=default&amp;scope="+scope, at+"/scopes/assign?scope="+scope)
+	ask := b.admin(at + "/scopes/assign?scope=" + scope).shows("1 offline session does not work any more")
+	w.refresh("night", token).ok()
+	b.send(ask, "confirm").on(at+"/scopes?done=saved", 200)
+	w.refresh("night", token).fails(400, "invalid_grant", "role_missing")
+	ask = b.admin(at + "/scopes/assign?as=default&scope=" + scope).shows("each login makes an offline session")
+	b.send(ask, "confirm")
+	if got := fmt.Sprint(c.get(at).object()["defaultClientScopes"]); !strings.Contains(got, "offline_access") {
+		t.Errorf("default scopes are %s", got)
+	}
+	ask = b.admin(at + "/scopes/assign?as=optional&scope=" + scope)
+	b.send(ask, "confirm")
+	if got := fmt.Sprint(c.get(at).object()["optionalClientScopes"]); !strings.Contains(got, "offline_access") {
+		t.Errorf("optional scopes are %s", got)
+	}
+	w.refresh("night", token).ok()
+	for _, bad := range []string{"", "?scope=nothing", "?scope=..", "?scope=" + scope + "&as=both"} {
+		b.admin(at+"/scopes/assign"+bad).on(at+"/scopes/assign"+bad, 404)
+	}
+}
+
+// The scope of a client: all roles, or those that were assigned.
+func TestConsoleClientRoles(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+	id := c.create("clients", o{"clientId": "night", "directAccessGrantsEnabled": true, "secret": "night-secret"})
+	at := "clients/" + id
+	b.admin(at+"/roles").on(at+"/roles", 200).shows("Full scope allowed", "/roles/full-off", "offline_access")
+	w.password("night", "alice", "openid offline_access").ok()
+	ask := b.admin(at + "/roles/full-off").shows("1 offline session goes on without the roles")
+	c.get(at).has("fullScopeAllowed", true)
+	b.send(ask, "confirm").on(at+"/roles?done=saved", 200).shows("/roles/full-on")
+	c.get(at).has("fullScopeAllowed", false)
+	for role, want := range map[string]bool{"keeper": true, "offline_access": true} {
+		ask = b.admin(at + "/roles/add?role=" + role)
+		b.send(ask, "confirm").on(at+"/roles?done=saved", 200).shows("/roles/remove?role=" + role)
+		if got := slices.Contains(c.get(at+"/scope-mappings/realm").each("name"), role); got != want {
+			t.Errorf("role %s assigned: %v", role, got)
+		}
+	}
+	ask = b.admin(at + "/roles/remove?role=keeper")
+	b.send(ask, "confirm").hides("/roles/remove?role=keeper")
+	ask = b.admin(at + "/roles/full-on")
+	b.send(ask, "confirm")
+	c.get(at).has("fullScopeAllowed", true)
+	for _, bad := range []string{"/roles/add", "/roles/add?role=nothing", "/roles/remove?role=.", "/roles/remove?role=a/b"} {
+		b.admin(at+bad).on(at+bad, 404)
+	}
+}
+
+// Overrides of the realm's settings; empty inherits.
+func TestConsoleClientAdvanced(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+	at := "clients/" + c.create("clients", o{"clientId": "night"})
+	page := b.admin(at+"/advanced").on(at+"/advanced", 200)
+	before := c.get(at).raw
+	page = b.send(page, "edit")
+	if after := c.get(at).raw; after != before {
+		t.Errorf("saving changed\n%s to\n%s", before, after)
+	}
+	page = b.send(page, "edit", "attributes.access.token.lifespan", "90", "attributes.access.token.lifespan.unit", "s",
+		"attributes.access.token.signed.response.alg", "EdDSA", "attributes.revoke.refresh.token", "false", "attributes.refresh.token.max.reuse", "2",
+		"attributes.client.session.idle.timeout", "1", "attributes.client.session.idle.timeout.unit", "h",
+		"attributes.client.offline.session.max.lifespan", "7", "attributes.client.offline.session.max.lifespan.unit", "d").on(at+"/advanced?done=saved", 200)
+	got := c.get(at).object()["attributes"].(map[string]any)
+	for name, want := range map[string]any{
+		"access.token.lifespan": "90", "access.token.signed.response.alg": "EdDSA", "id.token.signed.response.alg": "EdDSA", "revoke.refresh.token": "false",
+		"refresh.token.max.reuse": "2", "client.session.idle.timeout": "3600", "client.offline.session.max.lifespan": "604800", "client.session.max.lifespan": nil,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
+	wrong := b.send(page, "edit", "attributes.refresh.token.max.reuse", "many", "attributes.client.session.idle.timeout", "-3", "attributes.access.token.lifespan", "x").on(at+"/advanced", 400)
+	for _, name := range []string{"refresh.token.max.reuse", "client.session.idle.timeout", "access.token.lifespan"} {
+		wrong.shows(`id="attributes-` + strings.ReplaceAll(name, ".", "-") + `-problem"`)
+	}
+	if wrong.field("edit", "attributes.client.session.idle.timeout") != "-3" {
+		t.Error("what was typed is gone")
+	}
+	b.send(wrong, "edit", "attributes.refresh.token.max.reuse", "", "attributes.client.session.idle.timeout", "", "attributes.access.token.lifespan", "",
+		"attributes.revoke.refresh.token", "", "attributes.access.token.signed.response.alg", "", "attributes.client.offline.session.max.lifespan", "").on(at+"/advanced?done=saved", 200)
+	if after := c.get(at).raw; after != before {
+		t.Errorf("inheriting again left\n%s, was\n%s", after, before)
+	}
 }

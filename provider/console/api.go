@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/nightlatch/nightlatch/provider/endpoint"
@@ -56,6 +57,10 @@ func (v *visit) do(method, path string, body, out any, params ...string) error {
 	}
 	target := strings.TrimSuffix(v.Settings.Path(), "/realms/"+v.Settings.Name) + "/admin/realms/" + url.PathEscape(v.Settings.Name)
 	if path != "" {
+		// A name that somebody left out, or that leads elsewhere, names nothing.
+		if slices.ContainsFunc(strings.Split(path, "/"), func(part string) bool { return part == "" || part == "." || part == ".." }) {
+			return errGone
+		}
 		target += "/" + path
 	}
 	var raw []byte

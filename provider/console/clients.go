@@ -2,22 +2,46 @@ package console
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/client"
 )
 
+const clientsMenu = "clients"
+
 var clientRoutes = []route{
-	{"/clients", "clients", (*visit).clients, nil},
-	{"/new-client", "clients", (*visit).newClient, (*visit).createClient},
-	{"/clients/{client}", "clients", clientTab("").show, clientTab("").save},
-	asking("/clients/{client}/enable", "clients", (*visit).askEnableClient),
-	asking("/clients/{client}/disable", "clients", (*visit).askDisableClient),
-	asking("/clients/{client}/delete", "clients", (*visit).askDeleteClient),
+	{"/clients", clientsMenu, (*visit).clients, nil},
+	{"/new-client", clientsMenu, (*visit).newClient, (*visit).createClient},
+	{"/clients/{client}", clientsMenu, clientTab("").show, clientTab("").save},
+	asking("/clients/{client}/enable", clientsMenu, (*visit).askEnableClient),
+	asking("/clients/{client}/disable", clientsMenu, (*visit).askDisableClient),
+	asking("/clients/{client}/delete", clientsMenu, (*visit).askDeleteClient),
+	{"/clients/{client}/credentials", clientsMenu, clientTab("credentials").show, clientTab("credentials").save},
+	asking("/clients/{client}/credentials/regenerate", clientsMenu, (*visit).askRegenerate),
+	{"/clients/{client}/scopes", clientsMenu, (*visit).clientScopes, nil},
+	asking("/clients/{client}/scopes/assign", clientsMenu, (*visit).askAssignScope),
+	{"/clients/{client}/roles", clientsMenu, (*visit).clientRoles, nil},
+	asking("/clients/{client}/roles/full-on", clientsMenu, (*visit).askFullScopeOn),
+	asking("/clients/{client}/roles/full-off", clientsMenu, (*visit).askFullScopeOff),
+	asking("/clients/{client}/roles/add", clientsMenu, (*visit).askAddRole),
+	asking("/clients/{client}/roles/remove", clientsMenu, (*visit).askRemoveRole),
+	{"/clients/{client}/advanced", clientsMenu, clientTab("advanced").show, clientTab("advanced").save},
 }
 
-var clientTabs = []tab{
-	{"", "Settings"},
+// clientTabs of a client; a public one has no credentials.
+func clientTabs(public bool) []tab {
+	tabs := []tab{
+		{"", "Settings"},
+		{"credentials", "Credentials"},
+		{"scopes", "Client scopes"},
+		{"roles", "Scope"},
+		{"advanced", "Advanced"},
+	}
+	if public {
+		tabs = slices.DeleteFunc(tabs, func(t tab) bool { return t.path == "credentials" })
+	}
+	return tabs
 }
 
 // clientView is what each page of a client knows of it.
@@ -53,17 +77,17 @@ func (v *visit) client() (c clientView, err error) {
 // head of a tab of a client.
 func (c clientView) head(v *visit, tab string) Head {
 	h := Head{
-		Title: c.ClientID, Lead: c.Name, Above: page.Link{Name: "Clients", URL: v.at("clients")},
-		Tabs: v.tabs(c.at(), clientTabs, tab), Notice: v.notice(), Locked: c.where(),
+		Title: c.ClientID, Lead: c.Name, Above: page.Link{Name: v.T("Clients"), URL: v.at("clients")},
+		Tabs: v.tabs(c.at(), clientTabs(c.Public), tab), Notice: v.notice(), Locked: c.where(),
 	}
 	if c.Enabled {
-		h.Actions = append(h.Actions, Action{Name: "Disable", URL: v.at(c.at("disable"))})
+		h.Actions = append(h.Actions, Action{Name: v.T("Disable"), URL: v.at(c.at("disable"))})
 	} else {
-		h.Mark, h.Tone = "Disabled", "warm"
-		h.Actions = append(h.Actions, Action{Name: "Enable", URL: v.at(c.at("enable"))})
+		h.Mark, h.Tone = v.T("Disabled"), "warm"
+		h.Actions = append(h.Actions, Action{Name: v.T("Enable"), URL: v.at(c.at("enable"))})
 	}
 	if !client.BuiltIn(c.ClientID) && c.Origin == "" {
-		h.Actions = append(h.Actions, Action{Name: "Delete", URL: v.at(c.at("delete")), Bad: true})
+		h.Actions = append(h.Actions, Action{Name: v.T("Delete"), URL: v.at(c.at("delete")), Bad: true})
 	}
 	return h
 }
@@ -80,8 +104,8 @@ func (v *visit) clients() error {
 		return err
 	}
 	table := Table{
-		Caption: "Clients", Columns: []string{"Client ID", "Name", "Type", "State", "Offline sessions"},
-		Empty: "There is no such client.",
+		Caption: v.T("Clients"), Columns: []string{v.T("Client ID"), v.T("Name"), v.T("Type"), v.T("State"), v.T("Offline sessions")},
+		Empty: v.T("There is no such client."),
 	}
 	p.turn(v, &table, "clients", "search", search)
 	for _, c := range found {
@@ -89,28 +113,28 @@ func (v *visit) clients() error {
 		if err != nil {
 			return err
 		}
-		kind, state := Cell{Text: "Confidential"}, Cell{Mark: "Enabled", Tone: "good"}
+		kind, state := Cell{Text: v.T("Confidential")}, Cell{Mark: v.T("Enabled"), Tone: "good"}
 		if c.Public {
-			kind.Text = "Public"
+			kind.Text = v.T("Public")
 		}
 		if !c.Enabled {
-			state = Cell{Mark: "Disabled", Tone: "warm"}
+			state = Cell{Mark: v.T("Disabled"), Tone: "warm"}
 		}
 		table.Rows = append(table.Rows, Row{Cells: []Cell{
 			{Text: c.ClientID, URL: v.at(c.at())}, {Text: c.Name}, kind, state,
-			{Text: thousands(offline), URL: v.at(c.at("offline"))},
+			{Text: page.Number(offline), URL: v.at(c.at("offline"))},
 		}})
 	}
 	view := List{
-		Head: Head{Title: "Clients", Lead: "Applications that people log in to, and what may act for them.", Notice: v.notice(),
-			Actions: []Action{{Name: "New client", URL: v.at("new-client")}}},
-		Search: &Search{Action: v.at("clients"), Inputs: []Input{{ID: "search", Name: "search", Label: "Client ID", Kind: "line", Value: search}}},
+		Head: Head{Title: v.T("Clients"), Lead: v.T("Applications that people log in to, and what may act for them."), Notice: v.notice(),
+			Actions: []Action{{Name: v.T("New client"), URL: v.at("new-client")}}},
+		Search: &Search{Action: v.at("clients"), Inputs: []Input{{ID: "search", Name: "search", Label: v.T("Client ID"), Kind: "line", Value: search}}},
 		Tables: []Table{table},
 	}
 	if search != "" {
 		view.Search.Clear = v.at("clients")
 	}
-	v.render(http.StatusOK, "list", "Clients", view)
+	v.render(http.StatusOK, "list", view.Title, view)
 	return nil
 }
 
@@ -137,6 +161,22 @@ var clientFields = map[string][]group{
 		{member: "consentRequired", declared: "consent_required", label: "Consent required", kind: flag, hint: "People are asked what the client may."},
 		{member: "attributes.consent.offline.access", declared: "consent_offline", label: "Consent for offline access", kind: flag, hint: "People are asked before it may act for them while they are away, though they are asked for nothing else."},
 	}}},
+	"credentials": {{"Client authentication", []field{
+		{member: "clientAuthenticatorType", declared: "auth_method", label: "Client authenticator", kind: choice, options: []Option{{Value: "client-secret", Label: "Client Id and Secret"}, {Value: "client-jwt", Label: "Signed JWT"}}, hint: "With Signed JWT it shows that it has the private key of one of the keys below (RFC 7523)."},
+		{member: "attributes.jwks.string", declared: "jwks", label: "JWKS", kind: area, hint: "Its public keys, as a JSON Web Key Set."},
+	}}},
+	"advanced": {{"Tokens", []field{
+		{member: "attributes.access.token.lifespan", declared: "access_token_lifespan", label: "Access Token Lifespan", kind: spanOrInherit, hint: "Empty: the realm's, as with each time on this page."},
+		{member: "attributes.access.token.signed.response.alg", declared: "signing_algorithm", label: "Access and ID token signature algorithm", kind: choice, options: append([]Option{{Value: "", Label: "The realm's"}}, same("RS256", "ES256", "EdDSA")...)},
+		{member: "attributes.revoke.refresh.token", declared: "revoke_refresh_token", label: "Revoke Refresh Token", kind: choice, options: []Option{{Value: "", Label: "The realm's"}, {Value: "true", Label: "On"}, {Value: "false", Label: "Off"}}, hint: "On: each refresh token works once; one that is used again ends its session."},
+		{member: "attributes.refresh.token.max.reuse", declared: "refresh_token_max_reuse", label: "Refresh Token Max Reuse", kind: numberOrInherit, hint: "How often the last one may be used again before that. Empty: the realm's."},
+	}}, {"Client session settings", []field{
+		{member: "attributes.client.session.idle.timeout", declared: "client_session_idle", label: "Client Session Idle", kind: spanOrInherit},
+		{member: "attributes.client.session.max.lifespan", declared: "client_session_max", label: "Client Session Max", kind: spanOrInherit},
+	}}, {"Offline session settings", []field{
+		{member: "attributes.client.offline.session.idle.timeout", declared: "offline_session_idle", label: "Client Offline Session Idle", kind: spanOrInherit, hint: "Background access ends when nothing used it for this long. It can shorten the realm's, never lengthen it."},
+		{member: "attributes.client.offline.session.max.lifespan", declared: "offline_session_max", label: "Client Offline Session Max", kind: spanOrInherit, hint: "Background access ends after this long, however much it is used; only while Offline Session Max Limited is on in the realm."},
+	}}},
 }
 
 // clientTab is a tab of a client that changes the client itself, by its address.
@@ -147,13 +187,52 @@ func (t clientTab) editor(v *visit) (*editor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t == "credentials" && c.Public {
+		return nil, errNothing
+	}
 	e := &editor{
 		page: Edit{Head: c.head(v, string(t))}, at: c.at(), groups: clientFields[string(t)], declared: c.Declared, where: "client " + c.ClientID,
 	}
 	if t != "" {
 		e.at = c.at(string(t))
 	}
+	if t == "credentials" {
+		if e.page.Facts, err = c.secret(v, &e.page.Head); err != nil {
+			return nil, err
+		}
+	}
 	return e, v.get(&e.record, c.at())
+}
+
+// secret of a client, which an administrator may see for an hour after it was made.
+func (c clientView) secret(v *visit, head *Head) ([]Fact, error) {
+	var credential struct {
+		Value string `json:"value"`
+	}
+	if err := v.get(&credential, c.at("client-secret")); err != nil {
+		return nil, err
+	}
+	shown := Cell{Text: credential.Value, Code: true, More: []string{v.T("It is shown for an hour after it was made. Keep it where nobody else reads it.")}}
+	if credential.Value == "" {
+		shown = Cell{Text: v.T("Hidden"), More: []string{v.T("Only a hash of it is kept. Who has lost it needs a new one.")}}
+	}
+	if !slices.Contains(c.Declared, "secret_hash") {
+		head.Actions = append([]Action{{Name: v.T("New secret"), URL: v.at(c.at("credentials", "regenerate")), Bad: true}}, head.Actions...)
+	}
+	return []Fact{{v.T("Client secret"), shown}}, nil
+}
+
+func (v *visit) askRegenerate() (*question, error) {
+	c, err := v.client()
+	if err != nil {
+		return nil, err
+	}
+	q := c.question(v, "credentials", v.T("Make a new secret for %s?", c.ClientID), v.T("New secret"),
+		v.T("The 1 secret that it has stops working at once: the application gets no tokens until it is given the new one."),
+		v.T("Sessions and offline sessions stay."))
+	q.notice = "new-secret"
+	q.act = func() error { return v.send(http.MethodPost, c.at("client-secret"), nil) }
+	return q, nil
 }
 
 func (t clientTab) show(v *visit) error {
@@ -177,7 +256,7 @@ func (t clientTab) save(v *visit) error {
 // clientMaker is the page that makes a client: the rest is for its tabs.
 func (v *visit) clientMaker() *editor {
 	return &editor{
-		page: Edit{Head: Head{Title: "New client", Above: page.Link{Name: "Clients", URL: v.at("clients")}}, Button: "Create"}, at: "new-client",
+		page: Edit{Head: Head{Title: v.T("New client"), Above: page.Link{Name: v.T("Clients"), URL: v.at("clients")}}, Button: v.T("Create")}, at: "new-client",
 		groups: []group{{"", []field{
 			{member: "clientId", label: "Client ID", kind: line, required: true, hint: "The name by which it asks for tokens."},
 			{member: "name", label: "Name", kind: line, hint: "What people see on the consent page and in their account."},
@@ -203,26 +282,38 @@ func (v *visit) createClient() error {
 // reach is what hangs on a client.
 type reach struct{ offline, active int }
 
-func (c clientView) reach(v *visit) (r reach, err error) {
+// clientReached reads the client that the address names, and what hangs on it.
+func (v *visit) clientReached() (c clientView, r reach, err error) {
+	if c, err = v.client(); err != nil {
+		return c, r, err
+	}
 	if r.offline, err = v.count(c.at("offline-session-count")); err == nil {
 		r.active, err = v.count(c.at("session-count"))
 	}
-	return r, err
+	return c, r, err
 }
 
 // words for it.
-func (r reach) String() string {
-	return plural(r.offline, "offline session", "offline sessions") + ", " + plural(r.active, "active session", "active sessions")
+func (r reach) words(v *visit) string {
+	return v.offlineSessions(r.offline) + ", " + v.N(r.active, "%d active session", "%d active sessions")
 }
 
-// question about a client, whose page comes next.
-func (c clientView) question(v *visit, title, button string, then ...string) *question {
+func (v *visit) offlineSessions(n int) string {
+	return v.N(n, "%d offline session", "%d offline sessions")
+}
+
+// question about a client, on a page below it; tab comes next.
+func (c clientView) question(v *visit, tab, title, button string, then ...string) *question {
+	next := c.at()
+	if tab != "" {
+		next = c.at(tab)
+	}
 	return &question{
 		page: Confirm{
-			Head: Head{Title: title, Above: page.Link{Name: c.ClientID, URL: v.at(c.at())}},
+			Head: Head{Title: title, Above: page.Link{Name: c.ClientID, URL: v.at(next)}},
 			Then: then, Button: button, Bad: true,
 		},
-		next: c.at(),
+		next: next,
 	}
 }
 
@@ -236,9 +327,9 @@ func (v *visit) askEnableClient() (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := c.question(v, "Enable "+c.ClientID, "Enable",
-		"People can log in to it again, and it gets tokens.",
-		"What it had works again: "+r.String()+".")
+	q := c.question(v, "", v.T("Enable %s?", c.ClientID), v.T("Enable"),
+		v.T("People can log in to it again, and it gets tokens."),
+		v.T("What it had works again: %s.", r.words(v)))
 	q.page.Bad, q.notice, q.act = false, "enabled", c.change(v, object{"enabled": true})
 	return q, nil
 }
@@ -248,10 +339,10 @@ func (v *visit) askDisableClient() (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := c.question(v, "Disable "+c.ClientID, "Disable",
-		"Nobody can log in to it, and it gets no tokens.",
-		"What it has does not work meanwhile: "+r.String()+".",
-		"Nothing is lost: it all works again once the client is enabled.")
+	q := c.question(v, "", v.T("Disable %s?", c.ClientID), v.T("Disable"),
+		v.T("Nobody can log in to it, and it gets no tokens."),
+		v.T("What it has does not work meanwhile: %s.", r.words(v)),
+		v.T("Nothing is lost: it all works again once the client is enabled."))
 	q.notice, q.act = "disabled", c.change(v, object{"enabled": false})
 	return q, nil
 }
@@ -261,18 +352,10 @@ func (v *visit) askDeleteClient() (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := c.question(v, "Delete "+c.ClientID, "Delete",
-		"The client is gone, with its secret and its settings. This cannot be undone.",
-		"These end at once: "+r.String()+".")
+	q := c.question(v, "", v.T("Delete %s?", c.ClientID), v.T("Delete"),
+		v.T("The client is gone, with its secret, its settings and what people consented to. This cannot be undone."),
+		v.T("These end at once: %s.", r.words(v)))
 	q.page.Back, q.next, q.notice = v.at(c.at()), "clients", "deleted"
 	q.act = func() error { return v.send(http.MethodDelete, c.at(), nil) }
 	return q, nil
-}
-
-// clientReached reads the client that the address names, and what hangs on it.
-func (v *visit) clientReached() (c clientView, r reach, err error) {
-	if c, err = v.client(); err == nil {
-		r, err = c.reach(v)
-	}
-	return c, r, err
 }

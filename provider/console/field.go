@@ -35,14 +35,15 @@ type group struct {
 type kind int
 
 const (
-	line          kind = iota // a text
-	area                      // a longer text, kept as one line
-	lines                     // a list, one text a line
-	number                    // a whole number
-	span                      // a time
-	spanOrInherit             // a time; none inherits
-	flag                      // a switch
-	choice                    // one of options
+	line            kind = iota // a text
+	area                        // a longer text, kept as one line
+	lines                       // a list, one text a line
+	number                      // a whole number
+	numberOrInherit             // one; none inherits
+	span                        // a time
+	spanOrInherit               // a time; none inherits
+	flag                        // a switch
+	choice                      // one of options
 )
 
 // Option of a choice.
@@ -75,7 +76,7 @@ type Input struct {
 }
 
 var kinds = map[kind]string{
-	line: "line", area: "area", lines: "lines", number: "number", span: "span", spanOrInherit: "span", flag: "flag", choice: "choice",
+	line: "line", area: "area", lines: "lines", number: "number", numberOrInherit: "number", span: "span", spanOrInherit: "span", flag: "flag", choice: "choice",
 }
 
 // units of a span, the largest first.
@@ -203,7 +204,11 @@ func (f field) read(into object, form func(string) string) (problem page.Text) {
 		f.put(into, texts)
 	case flag:
 		f.put(into, text != "")
-	case number:
+	case number, numberOrInherit:
+		if text == "" && f.kind == numberOrInherit {
+			f.put(into, "")
+			return ""
+		}
 		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || n < 0 {
 			return "This has to be a whole number."

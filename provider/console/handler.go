@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/nightlatch/nightlatch/page"
@@ -111,9 +110,9 @@ func (v *visit) words() *page.Words { return v.h.Pages.set.Words(v.R) }
 // T says a text in the language of the browser.
 func (v *visit) T(text page.Text, values ...any) string { return v.words().T(text, values...) }
 
-// N says a text about n things, the number in groups of thousands.
+// N says a text about n things.
 func (v *visit) N(n int, one, other page.Text, values ...any) string {
-	return strings.Replace(v.words().N(n, one, other, values...), strconv.Itoa(n), thousands(n), 1)
+	return v.words().N(n, one, other, values...)
 }
 
 // form makes a form that goes to a page.

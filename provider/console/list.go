@@ -70,11 +70,3 @@ func (v *visit) moment(ms int64) Cell {
 	at := v.words().At(time.UnixMilli(ms), v.Now)
 	return Cell{At: &at}
 }
-
-// plural says a number with its thing.
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return thousands(n) + " " + many
-}

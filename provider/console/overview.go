@@ -3,6 +3,8 @@ package console
 import (
 	"net/http"
 	"strconv"
+
+	"github.com/nightlatch/nightlatch/page"
 )
 
 // stat is how many sessions a client has.
@@ -36,8 +38,8 @@ func (v *visit) overview() error {
 	for _, s := range stats {
 		table.Rows = append(table.Rows, Row{Cells: []Cell{
 			{Text: s.ClientID, URL: v.at(path("clients", s.ID))},
-			{Text: thousands(int(s.Offline)), URL: v.at(path("clients", s.ID, "offline"))},
-			{Text: thousands(int(s.Active)), URL: v.at(path("clients", s.ID, "sessions"))},
+			{Text: page.Number(int(s.Offline)), URL: v.at(path("clients", s.ID, "offline"))},
+			{Text: page.Number(int(s.Active)), URL: v.at(path("clients", s.ID, "sessions"))},
 		}})
 	}
 	v.render(http.StatusOK, "list", "Overview", List{
@@ -45,13 +47,4 @@ func (v *visit) overview() error {
 		Tables: []Table{table},
 	})
 	return nil
-}
-
-// thousands writes a number in groups: 1 000 000.
-func thousands(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "\u202f" + s[i:]
-	}
-	return s
 }

@@ -50,4 +50,5 @@ var notices = map[string]page.Text{
 	"not-before-cleared": "Not before is cleared.",
 	"pushed":             "No application had to be told: it is in force already.",
 	"user-created":       "The user is there. Without a password nobody can log in as them.",
+	"new-secret":         "The new secret is there; it is shown for an hour.",
 }

@@ -199,6 +199,7 @@ func listGrants(a *App, w http.ResponseWriter, r *http.Request) error {
 	next := ""
 	if q.sub != "" {
 		found, err = a.lease.vault.Find(r.Context(), vault.Query{Provider: p.name, Client: p.clientID, Sub: q.sub})
+		found, next = pageOf(found, q.cursor, q.limit)
 	} else if found, err = a.lease.vault.List(r.Context(), p.name, p.clientID, q.cursor, q.limit); len(found) == q.limit {
 		next = found[len(found)-1].ID
 	}
@@ -213,6 +214,20 @@ func listGrants(a *App, w http.ResponseWriter, r *http.Request) error {
 		answer.Grants = append(answer.Grants, jobs.ViewOf(&found[i], found[i].Site))
 	}
 	return writeJSON(w, answer)
+}
+
+// pageOf is a page of a short list of grants, in the order of their ids.
+func pageOf(all []vault.Grant, cursor string, limit int) (page []vault.Grant, next string) {
+	for _, g := range slices.SortedFunc(slices.Values(all), func(a, b vault.Grant) int { return strings.Compare(a.ID, b.ID) }) {
+		switch {
+		case g.ID <= cursor:
+		case len(page) == limit:
+			return page, page[limit-1].ID
+		default:
+			page = append(page, g)
+		}
+	}
+	return page, ""
 }
 
 // revokeGrant is DELETE /nightlatch/grants/{id}: at the provider and here.

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/nightlatch/nightlatch/adapter/jobs"
+	"github.com/nightlatch/nightlatch/adapter/vault"
 )
 
 // adminGateway runs with people, an offline path and an admin endpoint; call asks
@@ -163,6 +164,27 @@ func TestAdminGrants(t *testing.T) {
 	}
 	if got := list("sub=" + second.Grants[0].Sub).Grants; len(got) != 1 || got[0].Status != "active" {
 		t.Errorf("the other's: %+v", got)
+	}
+	if got := list("limit=1&sub=" + grant.Sub + "&cursor=" + grant.GrantID); len(got.Grants) > 0 || got.Next != "" {
+		t.Errorf("behind the last of a person's: %+v", got)
+	}
+}
+
+func TestPageOf(t *testing.T) {
+	all := []vault.Grant{{ID: "g_c"}, {ID: "g_a"}, {ID: "g_b"}}
+	for _, c := range []struct {
+		cursor string
+		limit  int
+		want   string
+	}{{"", 5, "g_a g_b g_c|"}, {"", 3, "g_a g_b g_c|"}, {"", 2, "g_a g_b|g_b"}, {"g_b", 2, "g_c|"}, {"g_a", 1, "g_b|g_b"}, {"g_c", 1, "|"}, {"g_aa", 1, "g_b|g_b"}} {
+		page, next := pageOf(all, c.cursor, c.limit)
+		var ids []string
+		for _, g := range page {
+			ids = append(ids, g.ID)
+		}
+		if got := strings.Join(ids, " ") + "|" + next; got != c.want {
+			t.Errorf("behind %q, %d: %s, want %s", c.cursor, c.limit, got, c.want)
+		}
 	}
 }
 

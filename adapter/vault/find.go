@@ -36,9 +36,7 @@ func (v *Vault) Find(ctx context.Context, q Query) ([]Grant, error) {
 		found = nil
 		rows, err := v.find(tx, q)
 		for _, row := range rows {
-			if q.names(&row.Record.Grant) {
-				found = append(found, row.Record)
-			}
+			found = append(found, row.Record)
 		}
 		return err
 	})
@@ -53,16 +51,34 @@ func (v *Vault) Find(ctx context.Context, q Query) ([]Grant, error) {
 	return out, nil
 }
 
-// find reads the index for a query in normal form.
+// find reads the index for a query in normal form. A person may have grants at more
+// clients than maxFound.
 func (v *Vault) find(tx storage.Tx, q Query) ([]storage.Row[record], error) {
-	by := func(index, value string) ([]storage.Row[record], error) {
-		return v.listBy(tx, index, hash(q.Provider, value), "", maxFound)
+	by := func(index, value string) (found []storage.Row[record], err error) {
+		for after := ""; ; {
+			rows, err := v.listBy(tx, index, hash(q.Provider, value), after, maxFound)
+			if err != nil {
+				return nil, err
+			}
+			for _, row := range rows {
+				if q.names(&row.Record.Grant) {
+					found = append(found, row)
+				}
+			}
+			if len(rows) < maxFound || len(found) >= maxFound {
+				return found, nil
+			}
+			after = rows[len(rows)-1].ID
+		}
 	}
 	switch {
 	case q.GrantID != "":
 		r, err := v.get(tx, q.GrantID)
 		if err != nil {
 			return nil, ignoreNotFound(err)
+		}
+		if !q.names(&r.Grant) {
+			return nil, nil
 		}
 		return []storage.Row[record]{{ID: r.ID, Record: r}}, nil
 	case q.Sub != "":

@@ -3,6 +3,7 @@ package vault_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -459,6 +460,30 @@ func TestFindTrustsOnlyNamesThatNobodyCouldPick(t *testing.T) {
 		}
 		if none, err := e.vault.Find(ctx, vault.Query{Provider: "demo", Client: "other", Sub: "s"}); err != nil || len(none) != 0 {
 			t.Errorf("%s: found for another client: %v, %v", name, none, err)
+		}
+	}
+}
+
+// TestFindAtOneOfManyClients: however many sites of a realm a person has grants at.
+func TestFindAtOneOfManyClients(t *testing.T) {
+	e := newEnv(t)
+	var names []string
+	for i := range 40 {
+		p := e.client()
+		p.ClientID = fmt.Sprintf("site-%d", i)
+		names = append(names, p.ClientID)
+		e.config.Providers["demo "+p.ClientID] = p
+	}
+	e.restart()
+	for _, client := range names {
+		if _, err := e.vault.Save(t.Context(), vault.Login{Provider: "demo", Client: client, Sub: "s", Username: "alice", RefreshToken: "t " + client}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, client := range names {
+		found, err := e.vault.Find(t.Context(), vault.Query{Provider: "demo", Client: client, Sub: "s"})
+		if err != nil || len(found) != 1 || found[0].Client != client {
+			t.Errorf("at %s: %d grants, %v", client, len(found), err)
 		}
 	}
 }

@@ -58,7 +58,8 @@ func TestAdminSessions(t *testing.T) {
 	}
 	for query, want := range map[string]int{
 		"": 5, "type=ALL": 5, "type=REGULAR": 2, "type=OFFLINE": 3, "search=alice": 3, "search=alice&type=OFFLINE": 2,
-		"search=alice@example.com&type=REGULAR": 1, "search=nobody": 0, "first=1&max=3": 3, "first=4": 1, "first=5": 0, "max=0": 0,
+		"search=alice@example.com&type=REGULAR": 1, "search=nobody": 0,
+		"search=192.0.2.1": 5, "search=192.0.2.*": 5, "search=192.0.2.*&type=OFFLINE": 3, "search=192.0.2.1&type=REGULAR": 2, "search=192.0.2": 0, "search=192.0.2.*&first=1&max=3": 3, "search=192.0.2.*&first=4": 1, "first=1&max=3": 3, "first=4": 1, "first=5": 0, "max=0": 0,
 	} {
 		if n := len(c.get("ui-ext/sessions?" + query).list()); n != want {
 			t.Errorf("sessions by %q: %d, want %d", query, n, want)

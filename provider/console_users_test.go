@@ -1,10 +1,12 @@
 package provider_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nightlatch/nightlatch/provider/event"
 	"github.com/nightlatch/nightlatch/provider/user"
 )
 
@@ -121,7 +123,7 @@ func TestConsoleSessions(t *testing.T) {
 	for _, want := range []struct {
 		kind, search string
 		rows         int
-	}{{"ALL", "", 4}, {"REGULAR", "", 2}, {"OFFLINE", "", 2}, {"OFFLINE", "alice", 2}, {"ALL", "carol", 1}, {"OFFLINE", "carol", 0}, {"ALL", "<b>", 0}} {
+	}{{"ALL", "", 4}, {"REGULAR", "", 2}, {"OFFLINE", "", 2}, {"OFFLINE", "alice", 2}, {"ALL", "carol", 1}, {"OFFLINE", "carol", 0}, {"ALL", "<b>", 0}, {"ALL", "192.0.2.*", 4}, {"OFFLINE", "192.0.2.1", 2}, {"ALL", "198.51.100.1", 0}} {
 		if got := b.send(page, "console/sessions", "type", want.kind, "search", want.search).hides("<b>"); rows(got) != want.rows {
 			t.Errorf("%s of %q: %d rows, want %d", want.kind, want.search, rows(got), want.rows)
 		}
@@ -334,5 +336,93 @@ func TestO61_ConsentsInTheConsole(t *testing.T) {
 	}
 	for _, bad := range []string{"?client=nobody", "", "?client="} {
 		b.admin(at+"/revoke"+bad).on(at+"/revoke"+bad, 404)
+	}
+}
+
+// A password: typed twice, set, and what else ends only if it is asked for.
+func TestConsolePassword(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+	id := c.create("users", o{"username": "dave", "enabled": true})
+	at := "users/" + id + "/credentials"
+	b.admin(at).shows("None: nobody can log in as dave.")
+	page := b.admin(at)
+	for _, bad := range []struct{ value, again, says string }{
+		{"first-pw", "other-pw", `id="confirmation-problem"`}, {"", "", `id="value-problem"`}, {strings.Repeat("x", 5000), strings.Repeat("x", 5000), `id="value-problem"`},
+	} {
+		b.send(page, "edit", "value", bad.value, "confirmation", bad.again).on(at, 400).shows(bad.says, "Nothing is saved yet").hides("first-pw", "xxxx")
+	}
+	c.get(at)
+	if n := len(c.get(at).list()); n != 0 {
+		t.Error("a refused password was set")
+	}
+	login := func(password string) *reply {
+		return w.post("token", "reports", "grant_type", "password", "username", "dave", "password", password, "scope", "openid offline_access")
+	}
+	b.send(page, "edit", "value", " a  b ", "confirmation", " a  b ").on(at+"?done=password-set", 200).shows("There is one.").hides("Declared")
+	token := login(" a  b ").ok()
+	if n := w.count(event.UpdateCredential, ""); n != 1 {
+		t.Errorf("%d passwords are told of", n)
+	}
+	// O40: nothing ends by it.
+	w.advance(time.Second)
+	page = b.send(b.admin(at).shows("1 offline session is refused"), "edit", "value", "second", "confirmation", "second").on(at+"?done=password-set", 200)
+	token = w.refresh("reports", token.refreshed()).ok()
+	login(" a  b ").fails(400, "invalid_grant", "")
+	// Unless it is ticked.
+	w.advance(time.Second)
+	b.send(page, "edit", "value", "third", "confirmation", "third", "everywhere", "on").on(at+"?done=password-set", 200)
+	w.dead("reports", token, "not_before")
+	// One that is declared can be set too, and the page says what comes of it.
+	alice := "users/" + c.user("alice") + "/credentials"
+	page = b.admin(alice).shows("Declared in the Caddyfile: user alice.", "stays until the one in the Caddyfile changes")
+	b.send(page, "edit", "value", "new-pw", "confirmation", "new-pw").on(alice+"?done=password-set", 200)
+	w.restart()
+	w.post("token", "reports", "grant_type", "password", "username", "alice", "password", "new-pw", "scope", "openid").ok()
+	if rows := c.get("admin-events?operationTypes=UPDATE").list(); rows[0]["resourcePath"] != "users/"+c.user("alice")+"/reset-password" || rows[0]["authDetails"].(o)["ipAddress"] != "192.0.2.1" || strings.Contains(fmt.Sprint(rows), "new-pw") {
+		t.Errorf("events %v", rows)
+	}
+}
+
+// Roles: assigned and effective; taking one away says what is lost by it, and
+// whom it locks out.
+func TestConsoleRoles(t *testing.T) {
+	w := newWorld(t)
+	c, b := w.console(), w.browser()
+	alice := "users/" + c.user("alice") + "/roles"
+	token := w.password("reports", "alice", "openid offline_access").ok()
+	b.admin(alice).shows("default-roles-demo", "Inherited", "offline_access", "Assign role")
+	c.send("roles", o{"name": "evil <b>", "description": "<i>"}).is(201)
+	b.admin(alice+"/assign").shows("keeper", "realm-admin", "evil &lt;b&gt;", "&lt;i&gt;").hides("default-roles-demo", "<b>", "<i>")
+
+	// The default roles away: background access is refused, nothing is lost (O37).
+	ask := b.admin(alice+"/unassign?role=default-roles-demo").shows("loses these roles at once", "offline_access", "1 offline session is refused", "Nothing is deleted")
+	token = w.refresh("reports", token.refreshed()).ok()
+	b.send(ask, "confirm").on(alice+"?done=role-unassigned", 200).shows("alice was given no role.", "alice has no role.")
+	w.dead("reports", token, "role_missing")
+	b.send(ask, "confirm").on(alice+"?done=gone", 200)
+	ask = b.admin(alice+"/give?role=keeper").shows("keeper, offline_access", "what was given before works again")
+	w.dead("reports", token, "role_missing")
+	b.send(ask, "confirm").on(alice+"?done=role-assigned", 200)
+	token = w.refresh("reports", token.refreshed()).ok()
+	// By another role the same: nothing is lost.
+	b.send(b.admin(alice+"/give?role=offline_access"), "confirm")
+	b.send(b.admin(alice+"/unassign?role=keeper").shows("loses these roles at once", "keeper.").hides("refused", "realm-admin"), "confirm")
+	w.refresh("reports", token.refreshed()).ok()
+
+	// An administrator is made, with what that means; who takes the role from
+	// himself is told that he is out.
+	b.send(b.admin(alice+"/give?role=realm-admin").shows("alice is an administrator"), "confirm").on(alice+"?done=role-assigned", 200)
+	b.admin(alice + "/unassign?role=realm-admin").shows("alice is no administrator any more.").hides("your own account")
+	own := "users/" + c.user("carol") + "/roles"
+	ask = b.admin(own+"/unassign?role=realm-admin").shows("carol is no administrator any more.", "you are out of this console at once")
+	if rows := c.get("admin-events?operationTypes=DELETE").list(); rows[0]["resourcePath"] != strings.TrimSuffix(alice, "/roles")+"/role-mappings/realm" || rows[0]["authDetails"].(o)["username"] != "carol" {
+		t.Errorf("events %v", rows)
+	}
+	if got := b.send(ask, "confirm"); got.status != 403 {
+		t.Errorf("who took the role from herself sees %d", got.status)
+	}
+	for page, want := range map[string]int{"/give?role=nobody": 403, "": 403} {
+		b.admin(alice+page).on(alice+page, want)
 	}
 }

@@ -433,7 +433,8 @@ const (
 )
 
 // listSessions answers the sessions of the realm, or of the user whom search
-// names: logins first, then offline sessions by client.
+// names, or from the address that it is: logins first, then offline sessions by
+// client.
 func (c *call) listSessions() (any, error) {
 	first, most, err := c.page()
 	if err != nil {
@@ -451,14 +452,17 @@ func (c *call) listSessions() (any, error) {
 		search := strings.TrimSpace(c.query.Get("search"))
 		if search != "" {
 			u, err := user.ByLogin(tx, c.Realm, search)
-			if errors.Is(err, storage.ErrNotFound) {
+			switch {
+			case err == nil:
+				l.user = u.ID
+			case !errors.Is(err, storage.ErrNotFound):
+				return err
+			case strings.ContainsFunc(search, func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF.:*", r) }):
 				out = l.out
 				return nil
+			default:
+				l.address = search
 			}
-			if err != nil {
-				return err
-			}
-			l.user = u.ID
 		}
 		if kind != offline {
 			if err := l.online(); err != nil {
@@ -482,6 +486,7 @@ type lister struct {
 	c          *call
 	tx         storage.Tx
 	user       string // "": of everybody
+	address    string // "": from anywhere; at most one of the two is given
 	skip, most int
 	out        []object
 }
@@ -501,11 +506,26 @@ func (l *lister) online() error {
 	}, l.c.showOnline)
 }
 
-// logins reads the user sessions of the whole realm in the order of their start.
+// logins reads the user sessions of the whole realm in the order of their start, or
+// those from an address.
 func (l *lister) logins() error {
+	next := func(after storage.Entry, limit int) ([]storage.Entry, error) {
+		return session.UserSessions.Between(l.tx, l.c.Realm, "started", after, last, limit)
+	}
+	if l.address != "" {
+		next = func(after storage.Entry, limit int) ([]storage.Entry, error) {
+			return session.LoginsAt(l.tx, l.c.Realm, l.address, after, limit)
+		}
+	}
+	return walk(l, regular, &session.UserSessions, next, l.c.showOnline)
+}
+
+// walk takes what the page still needs from an index that has no counters: it reads
+// the index rows before the page, not the records.
+func walk[T any](l *lister, kind string, table *storage.Table[T], next func(after storage.Entry, limit int) ([]storage.Entry, error), show func(storage.Tx, *T) (object, error)) error {
 	const page = 1000
 	for after := (storage.Entry{}); !l.full(); {
-		entries, err := session.UserSessions.Between(l.tx, l.c.Realm, "started", after, last, page)
+		entries, err := next(after, page)
 		if err != nil {
 			return err
 		}
@@ -518,15 +538,15 @@ func (l *lister) logins() error {
 			if l.full() {
 				return nil
 			}
-			us, err := session.UserSessions.Get(l.tx, l.c.Realm, e.ID)
+			record, err := table.Get(l.tx, l.c.Realm, e.ID)
 			if err != nil {
 				return err
 			}
-			o, err := l.c.showOnline(l.tx, us)
+			o, err := show(l.tx, record)
 			if err != nil {
 				return err
 			}
-			o["type"] = regular
+			o["type"] = kind
 			l.out = append(l.out, o)
 		}
 		if len(entries) < page {
@@ -537,6 +557,16 @@ func (l *lister) logins() error {
 }
 
 func (l *lister) offline() error {
+	if l.address != "" {
+		var failed error
+		err := each(l.tx, &client.Clients, l.c.Realm, "name", func(cl *client.Client) bool {
+			failed = walk(l, offline, &session.ClientSessions, func(after storage.Entry, limit int) ([]storage.Entry, error) {
+				return session.OfflineAt(l.tx, l.c.Realm, cl, l.address, after, limit)
+			}, l.c.showOffline)
+			return failed == nil && !l.full()
+		})
+		return errors.Join(err, failed)
+	}
 	if l.user == "" {
 		return l.c.eachCount(l.tx, func(cl *client.Client, _, n int) (bool, error) {
 			err := add(l, n, offline, func(tx storage.Tx, first, most int) ([]storage.Row[session.ClientSession], error) {

@@ -44,6 +44,7 @@ const (
 	spanOrInherit               // a time; none inherits
 	flag                        // a switch
 	choice                      // one of options
+	secret                      // a password: never shown
 )
 
 // Option of a choice.
@@ -76,7 +77,7 @@ type Input struct {
 }
 
 var kinds = map[kind]string{
-	line: "line", area: "area", lines: "lines", number: "number", numberOrInherit: "number", span: "span", spanOrInherit: "span", flag: "flag", choice: "choice",
+	line: "line", area: "area", lines: "lines", number: "number", numberOrInherit: "number", span: "span", spanOrInherit: "span", flag: "flag", choice: "choice", secret: "secret",
 }
 
 // units of a span, the largest first.
@@ -234,6 +235,8 @@ func (f field) read(into object, form func(string) string) (problem page.Text) {
 			return ""
 		}
 		f.put(into, n*units[i].seconds)
+	case secret:
+		f.put(into, form(f.member)) // blanks are a part of it
 	case choice:
 		if !slices.ContainsFunc(f.options, func(o Option) bool { return o.Value == text }) {
 			return "Please choose one of these."
@@ -248,6 +251,7 @@ func (f field) read(into object, form func(string) string) (problem page.Text) {
 // raw is what the form said, to show it again beside a problem.
 func (in Input) raw(form func(string) string) Input {
 	switch in.Kind {
+	case "secret":
 	case "flag":
 		in.On = form(in.Name) != ""
 	case "choice":
@@ -270,6 +274,7 @@ type editor struct {
 	where    string        // it does, e.g. "client reports"
 	next     func() string // where to go on after the change; nil: to the page itself
 	notice   string        // there; "": saved
+	more     func(*Input)  // says more of an input; nil: nothing
 }
 
 // locked tells whether the configuration declares a field.
@@ -296,6 +301,9 @@ func (e *editor) inputs(words *page.Words, form func(string) string, problems ma
 				}
 			}
 			in.Problem = problems[f.member]
+			if e.more != nil {
+				e.more(&in)
+			}
 			view.Inputs = append(view.Inputs, in)
 		}
 		e.page.Groups = append(e.page.Groups, view)

@@ -67,6 +67,7 @@ type Edit struct {
 	Head
 	Form
 	Facts  []Fact // that nobody changes
+	Hint   string // what the change means, "" for nothing
 	Groups []Group
 	Fixed  bool   // nothing of it can be changed here
 	Button string // "": Save

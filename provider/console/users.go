@@ -14,6 +14,11 @@ var userRoutes = slices.Concat([]route{
 	{"/users/new", usersMenu, (*visit).newUser, (*visit).createUser},
 	{"/users/{user}", usersMenu, (*visit).showUser, (*visit).saveUser},
 	asking("/users/{user}/delete", usersMenu, (*visit).deleteUser),
+	{"/users/{user}/credentials", usersMenu, (*visit).showCredentials, (*visit).setPassword},
+	{"/users/{user}/roles", usersMenu, (*visit).userRoles, nil},
+	{"/users/{user}/roles/assign", usersMenu, (*visit).assignable, nil},
+	asking("/users/{user}/roles/give", usersMenu, (*visit).giveRole),
+	asking("/users/{user}/roles/unassign", usersMenu, (*visit).takeRole),
 	{"/users/{user}/consents", usersMenu, (*visit).userConsents, nil},
 	asking("/users/{user}/consents/revoke", usersMenu, (*visit).revokeConsent),
 	{"/users/{user}/sessions", usersMenu, (*visit).userSessions, nil},
@@ -24,6 +29,8 @@ var userRoutes = slices.Concat([]route{
 
 var userTabs = []tab{
 	{"", "Details"},
+	{"credentials", "Credentials"},
+	{"roles", "Role mapping"},
 	{"consents", "Consents"},
 	{"sessions", "Sessions"},
 	{"revocation", "Revocation"},
@@ -145,7 +152,7 @@ func (v *visit) newUserEditor() *editor {
 		page: Edit{Head: Head{Title: v.T("Add user"), Above: pageLink(v.T("Users"), v.at("users"))}, Button: v.T("Create")},
 		at:   "users/new", record: object{"enabled": true}, notice: "user-created",
 		groups: []group{{"", slices.Concat([]field{username}, personFields, []field{groupsField, enabledField})}},
-		next:   func() string { return path("users", v.made) },
+		next:   func() string { return path("users", v.made, "credentials") },
 	}
 }
 

@@ -131,12 +131,8 @@ func (f Filter) index(c *client.Client) (name, from, to string) {
 		from = ofUserAtClient(f.User, c.ID, c.OfflineEpoch)
 		return "offline_user_client", from, from
 	case f.Address != "":
-		begin, any := strings.CutSuffix(f.Address, "*")
-		from = ofClient(c.ID, c.OfflineEpoch) + "/" + begin
-		if any {
-			return "offline_address", from, from + beyond
-		}
-		return "offline_address", from, from
+		from, to = startingWith(ofClient(c.ID, c.OfflineEpoch)+"/", f.Address)
+		return "offline_address", from, to
 	case span(f.UsedFrom, f.UsedTo) < span(f.IssuedFrom, f.IssuedTo):
 		from, to = hours(f.UsedFrom, f.UsedTo)
 		return "idle", from, to
@@ -156,4 +152,34 @@ func span(from, to time.Time) int64 {
 		end = to.Unix()
 	}
 	return end - begin
+}
+
+// LoginsAt lists user sessions by the address that they began at, or how it begins,
+// if address ends in *; behind an entry.
+func LoginsAt(tx storage.Tx, realm, address string, after storage.Entry, limit int) ([]storage.Entry, error) {
+	from, to := startingWith("", address)
+	if after.ID == "" {
+		after.Value = from
+	}
+	return UserSessions.Between(tx, realm, "address", after, to, limit)
+}
+
+// OfflineAt is LoginsAt for the offline sessions of a client.
+func OfflineAt(tx storage.Tx, realm string, c *client.Client, address string, after storage.Entry, limit int) ([]storage.Entry, error) {
+	from, to := startingWith(ofClient(c.ID, c.OfflineEpoch)+"/", address)
+	if after.ID == "" {
+		after.Value = from
+	}
+	return ClientSessions.Between(tx, realm, "offline_address", after, to, limit)
+}
+
+// startingWith are the first and the last index value of an address, or of those
+// that begin so.
+func startingWith(prefix, address string) (from, to string) {
+	begin, any := strings.CutSuffix(address, "*")
+	from = prefix + begin
+	if any {
+		return from, from + beyond
+	}
+	return from, from
 }

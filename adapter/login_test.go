@@ -323,6 +323,33 @@ func TestForwardAuthLeadsNowhereElse(t *testing.T) {
 	}
 }
 
+// TestIssuerWithASlash: an issuer is compared letter by letter (OpenID Connect Discovery
+// §4.3), with its slash if it has one, as Auth0's; only the address of its document does
+// without. The other spelling is another issuer: nobody logs in, and the log says why.
+func TestIssuerWithASlash(t *testing.T) {
+	for _, c := range []struct {
+		theirs, ours string // behind the server's address
+		works        bool
+	}{{"/", "/", true}, {"", "", true}, {"/", "", false}, {"", "/", false}} {
+		s := newSite(t, func(a *adapter.Config) { a.Provider.Issuer += c.ours })
+		s.op.set(func(p *foreign) { p.metadata["issuer"] = p.server.URL + c.theirs })
+		p := newBrowser(t).open(s.url + "/")
+		bearer := program(t, s, accessToken(s, nil, nil), "/")
+		other := program(t, s, accessToken(s, nil, map[string]any{"iss": strings.TrimSuffix(s.op.server.URL+c.theirs, "/") + map[string]string{"/": "", "": "/"}[c.theirs]}), "/")
+		if c.works {
+			p.wants(t, 200, "app of alice")
+			bearer.wants(t, 200, "app of alice")
+			if q, _ := s.op.asked(); q.Get("client_id") != clientID || other.StatusCode != 401 || s.op.count("/.well-known/openid-configuration") != 1 {
+				t.Errorf("%+v: a token of the other spelling: %d", c, other.StatusCode)
+			}
+			continue
+		}
+		if p.StatusCode != 503 || bearer.StatusCode != 503 || s.reached() > 0 || !strings.Contains(s.log.String(), "issuer") {
+			t.Errorf("%+v: %d, a bearer %d, %s", c, p.StatusCode, bearer.StatusCode, s.log)
+		}
+	}
+}
+
 // TestProviderIsAway: pages answer 503 and say when to come back; nothing needs a
 // restart, and those who are logged in go on.
 func TestProviderIsAway(t *testing.T) {

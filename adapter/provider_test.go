@@ -159,7 +159,7 @@ func (p *foreign) authorize(w http.ResponseWriter, r *http.Request) {
 	p.requests = append(p.requests, q)
 	back := url.Values{"state": {q.Get("state")}}
 	if !p.noIss {
-		back.Set("iss", p.server.URL)
+		back.Set("iss", p.metadata["issuer"].(string))
 	}
 	switch {
 	case q.Get("client_id") != clientID || q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" || len(q.Get("code_challenge")) != 43 || q.Get("nonce") == "":
@@ -269,7 +269,7 @@ func (p *foreign) tokens(q url.Values) map[string]any {
 }
 
 func (p *foreign) claimsOf(more map[string]any) map[string]any {
-	c := map[string]any{"iss": p.server.URL, "iat": p.now().Unix(), "exp": p.now().Add(5 * time.Minute).Unix()}
+	c := map[string]any{"iss": p.metadata["issuer"], "iat": p.now().Unix(), "exp": p.now().Add(5 * time.Minute).Unix()}
 	maps.Copy(c, p.user)
 	maps.Copy(c, more)
 	return c

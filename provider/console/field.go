@@ -275,6 +275,9 @@ type editor struct {
 	next     func() string // where to go on after the change; nil: to the page itself
 	notice   string        // there; "": saved
 	more     func(*Input)  // says more of an input; nil: nothing
+	// ask says what the change will end, before it is made: the page asks once; nil,
+	// or no words: nothing.
+	ask func(given object) ([]string, error)
 }
 
 // locked tells whether the configuration declares a field.
@@ -331,6 +334,19 @@ func (e *editor) save(v *visit, send func(object) error) error {
 			}
 		}
 	}
+	if len(problems) == 0 && e.ask != nil && v.Params.Get(sure) == "" {
+		then, err := e.ask(given)
+		if err != nil {
+			return err
+		}
+		if len(then) > 0 {
+			e.page.Notice, e.page.Then = "", then
+			e.inputs(v.words(), v.Params.Get, nil)
+			e.page.Form = v.form(e.at, Field{sure, "yes"})
+			v.render(http.StatusOK, "edit", e.page.Title, e.page)
+			return nil
+		}
+	}
 	if len(problems) == 0 {
 		err := send(given)
 		var refused *Refused
@@ -362,6 +378,9 @@ func (e *editor) save(v *visit, send func(object) error) error {
 	v.render(http.StatusBadRequest, "edit", e.page.Title, e.page)
 	return nil
 }
+
+// sure is the parameter that says of a change that the person was asked.
+const sure = "sure"
 
 // fieldOf finds the field of the form that a refused member belongs to: an
 // element of a list belongs to the list.

@@ -66,8 +66,9 @@ type Action struct {
 type Edit struct {
 	Head
 	Form
-	Facts  []Fact // that nobody changes
-	Hint   string // what the change means, "" for nothing
+	Facts  []Fact   // that nobody changes
+	Hint   string   // what the change means, "" for nothing
+	Then   []string // what it will end: the page asks before
 	Groups []Group
 	Fixed  bool   // nothing of it can be changed here
 	Button string // "": Save

@@ -1,14 +1,21 @@
 package console
 
-import "net/http"
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 var settingsRoutes = []route{
 	{"/settings", "settings", settingsPage("").show, settingsPage("").save},
 	{"/settings/sessions", "settings", settingsPage("sessions").show, settingsPage("sessions").save},
 	{"/settings/tokens", "settings", settingsPage("tokens").show, settingsPage("tokens").save},
+	{"/settings/events", "settings", settingsPage("events").show, settingsPage("events").save},
 }
 
-var settingsTabs = []tab{{"", "General"}, {"sessions", "Sessions"}, {"tokens", "Tokens"}}
+var settingsTabs = []tab{{"", "General"}, {"sessions", "Sessions"}, {"tokens", "Tokens"}, {"events", "Events"}}
 
 // settingsFields of each tab, in Keycloak's words.
 var settingsFields = map[string][]group{
@@ -25,20 +32,28 @@ var settingsFields = map[string][]group{
 	"sessions": {{"SSO Session Settings", []field{
 		{member: "ssoSessionIdleTimeout", declared: "sso_session_idle", label: "SSO Session Idle", kind: span, hint: "A login ends when nobody used it for this long."},
 		{member: "ssoSessionMaxLifespan", declared: "sso_session_max", label: "SSO Session Max", kind: span, hint: "A login ends after this long, however much it is used."},
-		{member: "ssoSessionIdleTimeoutRememberMe", declared: "sso_session_idle_remember_me", label: "SSO Session Idle Remember Me", kind: spanOrInherit},
-		{member: "ssoSessionMaxLifespanRememberMe", declared: "sso_session_max_remember_me", label: "SSO Session Max Remember Me", kind: spanOrInherit},
+		{member: "ssoSessionIdleTimeoutRememberMe", declared: "sso_session_idle_remember_me", label: "SSO Session Idle Remember Me", kind: spanOrInherit, hint: "Of logins with Remember me, if it is longer. Empty: SSO Session Idle."},
+		{member: "ssoSessionMaxLifespanRememberMe", declared: "sso_session_max_remember_me", label: "SSO Session Max Remember Me", kind: spanOrInherit, hint: "Of logins with Remember me, if it is longer. Empty: SSO Session Max."},
 	}}, {"Client session settings", []field{
-		{member: "clientSessionIdleTimeout", declared: "client_session_idle", label: "Client Session Idle", kind: spanOrInherit},
-		{member: "clientSessionMaxLifespan", declared: "client_session_max", label: "Client Session Max", kind: spanOrInherit},
+		{member: "clientSessionIdleTimeout", declared: "client_session_idle", label: "Client Session Idle", kind: spanOrInherit, hint: "Of one client within a login, which goes on. Empty: SSO Session Idle."},
+		{member: "clientSessionMaxLifespan", declared: "client_session_max", label: "Client Session Max", kind: spanOrInherit, hint: "Of one client within a login, which goes on. Empty: SSO Session Max."},
 	}}, {"Offline session settings", []field{
 		{member: "offlineSessionIdleTimeout", declared: "offline_session_idle", label: "Offline Session Idle", kind: span, hint: "Background access ends when nothing used it for this long."},
-		{member: "clientOfflineSessionIdleTimeout", declared: "client_offline_session_idle", label: "Client Offline Session Idle", kind: spanOrInherit},
+		{member: "clientOfflineSessionIdleTimeout", declared: "client_offline_session_idle", label: "Client Offline Session Idle", kind: spanOrInherit, hint: "For clients without one of their own, if it is shorter. Empty: Offline Session Idle."},
 		{member: "offlineSessionMaxLifespanEnabled", declared: "offline_session_max_limited", label: "Offline Session Max Limited", kind: flag, hint: "Background access ends after a time, however much it is used."},
-		{member: "offlineSessionMaxLifespan", declared: "offline_session_max", label: "Offline Session Max", kind: span},
-		{member: "clientOfflineSessionMaxLifespan", declared: "client_offline_session_max", label: "Client Offline Session Max", kind: spanOrInherit},
+		{member: "offlineSessionMaxLifespan", declared: "offline_session_max", label: "Offline Session Max", kind: span, hint: "From the offline login on. Counts only while it is limited."},
+		{member: "clientOfflineSessionMaxLifespan", declared: "client_offline_session_max", label: "Client Offline Session Max", kind: spanOrInherit, hint: "Empty: Offline Session Max. Counts only while that is limited."},
+		{member: "attributes.offlineSessionLimit", declared: "offline_session_limit", label: "Offline sessions of one user at one client", kind: number, hint: "At the next offline login beyond it the longest unused ends, but never one that was used within 7 days."},
 	}}, {"Login settings", []field{
 		{member: "accessCodeLifespanLogin", declared: "login_timeout", label: "Login timeout", kind: span, hint: "From the first page of a login to its end."},
 		{member: "accessCodeLifespanUserAction", declared: "login_action_timeout", label: "Login action timeout", kind: span, hint: "For one page of a login."},
+	}}},
+	"events": {{"User events settings", []field{
+		{member: "eventsEnabled", declared: "events_enabled", label: "Save events", kind: flag, hint: "What people and applications did: logins, refreshes, what was revoked."},
+		{member: "eventsExpiration", declared: "events_expiration", label: "Expiration", kind: spanOrInherit, hint: "Events are deleted after this, those of administrators too. Empty: never."},
+		{member: "enabledEventTypes", declared: "enabled_event_types", label: "Saved types", kind: lines, hint: "One a line, such as REFRESH_TOKEN. Empty: every type."},
+	}}, {"Admin events settings", []field{
+		{member: "adminEventsEnabled", declared: "admin_events_enabled", label: "Save events", kind: flag, hint: "Who changed what here or by the REST."},
 	}}},
 	"tokens": {{"General", []field{
 		{member: "defaultSignatureAlgorithm", declared: "signing_algorithm", label: "Default Signature Algorithm", kind: choice, options: same("RS256", "ES256", "EdDSA"), hint: "Of ID and access tokens, where a client has none of its own."},
@@ -63,6 +78,9 @@ func (p settingsPage) editor(v *visit) (*editor, error) {
 	if p != "" {
 		e.at += "/" + string(p)
 	}
+	if p == "sessions" {
+		e.page.Hint = v.T("Sessions are judged by the settings of now: a shorter limit ends at once what is beyond it.")
+	}
 	return e, v.get(&e.record, "")
 }
 
@@ -79,5 +97,57 @@ func (p settingsPage) save(v *visit) error {
 	if err != nil {
 		return err
 	}
+	e.ask = func(given object) ([]string, error) { return v.shortened(e.record, given) }
 	return e.save(v, func(given object) error { return v.send(http.MethodPut, "", given) })
+}
+
+// shortened says what ends by limits that are shorter than those of now, nil if
+// none is: sessions are judged by the settings of now.
+func (v *visit) shortened(now, given object) ([]string, error) {
+	of := func(record object, member string) int64 {
+		n, err := strconv.ParseInt(plain(record[member]), 10, 64)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	// shorter tells whether any limit is; one that is 0 inherits from another.
+	shorter := func(members ...string) bool {
+		return slices.ContainsFunc(members, func(m string) bool {
+			to, changed := given[m]
+			if !changed {
+				return false
+			}
+			was, is := of(now, m), of(object{m: to}, m)
+			if strings.HasSuffix(m, "RememberMe") {
+				return is < was // it counts where it is the longer one
+			}
+			return is > 0 && (was <= 0 || is < was)
+		})
+	}
+	limited := func(record object) bool { return record["offlineSessionMaxLifespanEnabled"] == true }
+	after := maps.Clone(now)
+	maps.Copy(after, given)
+	logins := shorter("ssoSessionIdleTimeout", "ssoSessionMaxLifespan", "ssoSessionIdleTimeoutRememberMe", "ssoSessionMaxLifespanRememberMe",
+		"clientSessionIdleTimeout", "clientSessionMaxLifespan")
+	unused := shorter("offlineSessionIdleTimeout", "clientOfflineSessionIdleTimeout")
+	old := limited(after) && (!limited(now) || shorter("offlineSessionMaxLifespan", "clientOfflineSessionMaxLifespan"))
+	if !logins && !unused && !old {
+		return nil, nil
+	}
+	t, err := v.totals()
+	if err != nil {
+		return nil, err
+	}
+	var then []string
+	if logins {
+		then = append(then, v.N(t.active, "Of %d session at a client it ends if it is beyond the new limit.", "Of %d sessions at clients those end that are beyond the new limit."))
+	}
+	if unused {
+		then = append(then, v.N(t.offline, "Of %d offline session it ends if nothing used it for longer than the new limit.", "Of %d offline sessions those end that nothing used for longer than the new limit."))
+	}
+	if old {
+		then = append(then, v.N(t.offline, "Of %d offline session it ends if it is older than the new limit, however much it is used.", "Of %d offline sessions those end that are older than the new limit, however much they are used."))
+	}
+	return append(then, v.T("That is in force at once, and a longer limit afterwards brings nothing back.")), nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -92,7 +93,12 @@ type Offline struct {
 
 // Config of a RelyingParty.
 type Config struct {
-	Site     *url.URL // the site's public URL without a path; no header can change it
+	Site *url.URL // the site's public URL without a path; no header can change it
+	// Name of the site on its pages. Default: the host.
+	Name string
+	// Folder and Logo change the pages, as in page.Config.
+	Folder   fs.FS
+	Logo     *page.Logo
 	Provider Provider
 	// RequestScopes is what ?scope= may ask for besides offline_access.
 	RequestScopes []string
@@ -170,7 +176,7 @@ type RelyingParty struct {
 	recheckAt   atomic.Int64 // Unix nanoseconds: the provider was away, ask again then
 }
 
-// New checks the config. It does no I/O.
+// New checks the config. It reads nothing but the folder of pages.
 func New(c Config) (*RelyingParty, error) {
 	switch {
 	case c.Site == nil || (c.Site.Scheme != "http" && c.Site.Scheme != "https") || c.Site.Host == "":
@@ -231,7 +237,7 @@ func New(c Config) (*RelyingParty, error) {
 	rp.sessions = rp.newSessions(func(string) []string { return behind })
 	rp.sessionCookie = rp.cookieName("session")
 	var err error
-	rp.pages, err = newPages(c.Site.Host)
+	rp.pages, err = newPages(c)
 	return rp, err
 }
 

@@ -69,7 +69,7 @@ func (p page) framed(t *testing.T, name string) {
 	policy := p.Header.Get("Content-Security-Policy")
 	// No form-action: a logout ends at the provider, and Chromium holds the policy
 	// against every redirect that follows a form.
-	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'") ||
+	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'") ||
 		strings.Contains(policy, "form-action") || strings.Contains(policy, "script-src") {
 		t.Errorf("%s: policy %q", name, policy)
 	}

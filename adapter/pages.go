@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
@@ -19,18 +20,34 @@ import (
 //go:embed pages
 var pageFiles embed.FS
 
-func newPages(site string) (*page.Set, error) {
+// views of the pages, by the name of their template.
+var views = page.Views{
+	"logout": logoutPage{}, "loggedout": nil, "refused": refusalPage{}, "failure": Failure{}, "jobs": jobsPage{}, "choose": choicePage{},
+}
+
+func newPages(c Config) (*page.Set, error) {
 	templates, err := fs.Sub(pageFiles, "pages")
 	if err != nil {
 		return nil, fmt.Errorf("reading templates: %w", err)
 	}
+	name := cmp.Or(c.Name, c.Site.Host)
 	look, err := page.NewLook(page.Config{
-		Resources: strings.TrimSuffix(Prefix, "/"), Name: func(context.Context) string { return site },
+		Resources: strings.TrimSuffix(Prefix, "/"), Name: func(context.Context) string { return name }, Folder: c.Folder, Logo: c.Logo,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return page.New(templates, look)
+	set, err := page.New(templates, views, look)
+	if err != nil {
+		return nil, err
+	}
+	return set, look.Strangers()
+}
+
+// CheckPages tells what is wrong with a folder of pages.
+func CheckPages(folder fs.FS) error {
+	_, err := newPages(Config{Site: new(url.URL), Folder: folder})
+	return err
 }
 
 type logoutPage struct {

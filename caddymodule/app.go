@@ -84,6 +84,7 @@ type runningRealm struct {
 	name     string
 	url      string
 	declared provider.Declaration
+	look     Look
 	provider *provider.Provider // from Start on
 	client   *http.Client       // the in-process way to it, from Start on
 }

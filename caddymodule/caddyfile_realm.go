@@ -3,6 +3,8 @@ package caddymodule
 var realmOptions = options[Realm]{
 	"url":                          text(func(r *Realm) *string { return &r.URL }),
 	"display_name":                 text(func(r *Realm) *string { return &r.DisplayName }),
+	"logo":                         text(func(r *Realm) *string { return &r.Logo }),
+	"templates":                    text(func(r *Realm) *string { return &r.Templates }),
 	"access_token_lifespan":        span(func(r *Realm) *Duration { return &r.AccessTokenLifespan }),
 	"code_lifespan":                span(func(r *Realm) *Duration { return &r.CodeLifespan }),
 	"login_timeout":                span(func(r *Realm) *Duration { return &r.LoginTimeout }),

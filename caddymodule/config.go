@@ -17,6 +17,7 @@ type Realm struct {
 	// without a path. The issuer is this plus "/realms/" plus the name. Required.
 	URL         string `json:"url,omitempty"`
 	DisplayName string `json:"display_name,omitempty"` // on the pages; default: the name
+	Look
 
 	AccessTokenLifespan Duration `json:"access_token_lifespan,omitempty"` // default 5m
 	CodeLifespan        Duration `json:"code_lifespan,omitempty"`         // default 1m

@@ -64,6 +64,10 @@ func (r *Realm) provision(name string, log *slog.Logger) (*runningRealm, error) 
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
+	if err := r.load(provider.CheckPages); err != nil {
+		return nil, err
+	}
+	out.look = r.Look
 	if len(plain) > 0 {
 		if !loopback(r.URL) {
 			return nil, fmt.Errorf("user %s: option password is for demos on loopback; with the url %s want password_hash", plain[0], r.URL)

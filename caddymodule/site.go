@@ -56,6 +56,9 @@ func init() { caddy.RegisterModule(new(Site)) }
 type Site struct {
 	// The site's own public address: it is never taken from a header. Required.
 	URL string `json:"site,omitempty"`
+	// On its pages. Default: the host.
+	Name string `json:"name,omitempty"`
+	Look
 	// A realm or a provider of the app; may be left out where there is only one.
 	Provider string `json:"provider,omitempty"`
 	// Instead of provider, several of them: a page asks people which, and the
@@ -152,6 +155,9 @@ func (s *Site) provision(ctx caddy.Context) error {
 		"session_recheck": {s.SessionRecheck, &s.recheck},
 		"bearer_max":      {s.BearerMax, &s.bearerMax},
 	}).parse(); err != nil {
+		return err
+	}
+	if err := s.load(adapter.CheckPages); err != nil {
 		return err
 	}
 	s.consent = consentURI(s.URL, s.OfflineRaw)

@@ -22,6 +22,9 @@ func init() {
 //	nightlatch [<matcher>] <public url of the site> {
 //		provider <realm or provider> [<another...>]
 //		client_id <name>
+//		name <text>
+//		logo <file>
+//		templates <folder>
 //		request_scopes <scope...>
 //		public <path or @matcher...>
 //		offline <path or @matcher...> [{
@@ -90,6 +93,9 @@ var siteOptions = options[siteBlock]{
 		return nil
 	},
 	"client_id":       text(func(s *siteBlock) *string { return &s.ClientID }),
+	"name":            text(func(s *siteBlock) *string { return &s.Name }),
+	"logo":            text(func(s *siteBlock) *string { return &s.Logo }),
+	"templates":       text(func(s *siteBlock) *string { return &s.Templates }),
 	"request_scopes":  words(1, func(s *siteBlock) *[]string { return &s.RequestScopes }),
 	"bearer_audience": words(1, func(s *siteBlock) *[]string { return &s.BearerAudience }),
 	"session_idle":    span(func(s *siteBlock) *Duration { return &s.SessionIdle }),

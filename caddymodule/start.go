@@ -104,7 +104,7 @@ func (a *App) wire(ctx context.Context) error {
 		p, err := provider.New(provider.Config{
 			Store: a.lease.store, Sealer: a.lease.keyset, Realm: name, URL: r.url,
 			Logger: a.log.With("realm", name), Events: &sink{app: a, lease: a.lease, realm: name},
-			RefreshAt: faults.realm, Now: faults.now,
+			Folder: r.look.folder, Logo: r.look.logo, RefreshAt: faults.realm, Now: faults.now,
 			Uses: func(ctx context.Context, offlineSession string) (map[string]time.Time, error) {
 				return a.lease.vault.Uses(ctx, name, offlineSession)
 			},

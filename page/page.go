@@ -8,23 +8,17 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 )
 
-var (
-	//go:embed frame.html
-	frame string
-	//go:embed console.html
-	console string
-	//go:embed all:parts
-	shared embed.FS
-	//go:embed style.css
-	style []byte
-	// styleName changes with the stylesheet, which may be kept for ever.
-	styleName = fmt.Sprintf("style.%.6x.css", sha256.Sum256(style))
-)
+// own are the files that this package brings.
+//
+//go:embed frame.html console.html style.css all:parts
+var own embed.FS
 
 // Set is pages that one package brings, in every language of a Look. It is safe
 // for concurrent use.
@@ -35,37 +29,65 @@ type Set struct {
 
 // New parses the templates *.html of files; _name.html is no page but a part that
 // all pages can take in, as the template name (go:embed needs all: for it); those
-// of parts/ are there on every page.
-func New(files fs.FS, look *Look) (*Set, error) {
+// of parts/ are there on every page. A file of the Look's folder takes the place
+// of the one with its name; then each page is tried with its view, so that none
+// fails before people.
+func New(files fs.FS, views Views, look *Look) (*Set, error) {
 	s := &Set{Look: look, templates: map[*Words]map[string]*template.Template{}}
 	for _, words := range look.languages {
 		var err error
-		if s.templates[words], err = parseAll(files, words); err != nil {
+		if s.templates[words], err = look.parse(files, words); err != nil {
 			return nil, err
+		}
+	}
+	plain, err := new(Look).parse(files, English)
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range slices.Sorted(maps.Keys(views)) {
+		if plain[name] == nil {
+			return nil, fmt.Errorf("page %s has no template", name)
+		}
+		for _, words := range look.languages {
+			if !look.hasTemplates() {
+				break
+			}
+			t := trial{s.templates[words][name], plain[name]}
+			err := t.page(views[name])
+			if err == nil && i == 0 {
+				err = t.frames(views[name])
+			}
+			if err != nil {
+				return nil, fmt.Errorf("trying page %s: %w", name, err)
+			}
 		}
 	}
 	return s, nil
 }
 
-// parseAll parses all templates in one language: their functions are bound then.
-func parseAll(files fs.FS, words *Words) (map[string]*template.Template, error) {
-	base, err := template.New("frame").Funcs(words.functions()).Parse(frame)
-	if err == nil {
-		_, err = base.New("console").Parse(console)
+// parse parses all templates in one language: their functions are bound then.
+func (l *Look) parse(files fs.FS, words *Words) (map[string]*template.Template, error) {
+	base := template.New("").Funcs(words.functions())
+	for _, name := range []string{"frame.html", "console.html"} {
+		if err := l.file(base, stem(name), own, name); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("parsing frames: %w", err)
-	}
-	for _, from := range []struct {
+	parts := []struct {
 		files fs.FS
-		parts string
-	}{{shared, "parts/_*.html"}, {files, "_*.html"}} {
-		parts, err := fs.Glob(from.files, from.parts)
+		found string
+	}{{own, "parts/_*.html"}, {files, "_*.html"}}
+	if l.config.Folder != nil {
+		parts = append(parts, parts[0])
+		parts[2].files, parts[2].found = l.config.Folder, "_*.html"
+	}
+	for _, from := range parts {
+		found, err := fs.Glob(from.files, from.found)
 		if err != nil {
 			return nil, fmt.Errorf("listing templates: %w", err)
 		}
-		for _, name := range parts {
-			if err := parseFile(base, strings.TrimPrefix(stem(name), "_"), from.files, name); err != nil {
+		for _, name := range found {
+			if err := l.file(base, strings.TrimPrefix(stem(name), "_"), from.files, name); err != nil {
 				return nil, err
 			}
 		}
@@ -78,7 +100,7 @@ func parseAll(files fs.FS, words *Words) (map[string]*template.Template, error) 
 	for _, name := range pages {
 		t, err := base.Clone()
 		if err == nil {
-			err = parseFile(t, "content", files, name)
+			err = l.file(t, "content", files, name)
 		}
 		if err != nil {
 			return nil, err
@@ -90,14 +112,19 @@ func parseAll(files fs.FS, words *Words) (map[string]*template.Template, error) 
 
 func stem(file string) string { return strings.TrimSuffix(path.Base(file), ".html") }
 
-// parseFile adds a file to t under a name.
-func parseFile(t *template.Template, name string, files fs.FS, file string) error {
-	text, err := fs.ReadFile(files, file)
+// file adds a template under a name, the folder's own if it has one. Errors of the
+// template name its file and line.
+func (l *Look) file(t *template.Template, name string, files fs.FS, file string) error {
+	raw, err := l.read(files, file)
+	if err != nil {
+		return fmt.Errorf("reading template %s: %w", file, err)
+	}
+	parsed, err := t.New(path.Base(file)).Parse(strings.TrimSuffix(string(raw), "\n"))
 	if err == nil {
-		_, err = t.New(name).Parse(strings.TrimSuffix(string(text), "\n"))
+		_, err = t.AddParseTree(name, parsed.Tree)
 	}
 	if err != nil {
-		return fmt.Errorf("parsing template %s: %w", file, err)
+		return fmt.Errorf("parsing a template: %w", err)
 	}
 	return nil
 }
@@ -118,6 +145,7 @@ type Frame struct {
 	Title     string
 	Owner     string   // name of the realm or the site
 	Style     string   // address of the stylesheet
+	Logo      string   // address of the logo, "" for none
 	Language  string   // its tag, for the attribute lang
 	Direction string   // of its script: ltr or rtl
 	Console   *Console // nil in frame.html
@@ -151,14 +179,14 @@ func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, p Page) 
 	}
 	words := s.Words(r)
 	err := s.templates[words][p.Name].ExecuteTemplate(&buf, around, Frame{
-		Title: p.Title, Owner: s.config.Name(r.Context()), Style: s.stylePath(),
+		Title: p.Title, Owner: s.config.Name(r.Context()), Style: s.style, Logo: s.logo,
 		Language: words.Tag.String(), Direction: words.Direction(), Console: p.Console, View: p.View,
 	})
 	if err != nil {
 		http.Error(w, "this page could not be shown", http.StatusInternalServerError)
 		return
 	}
-	policy := "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+	policy := "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 	if p.Script != "" {
 		sum := sha256.Sum256([]byte(p.Script))
 		policy += "; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"

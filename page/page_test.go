@@ -21,7 +21,7 @@ func look(t *testing.T, folder fs.FS) *Look {
 
 func set(t *testing.T) *Set {
 	t.Helper()
-	s, err := New(fstest.MapFS{"hello.html": {Data: []byte("<p>{{.}}</p>\n")}}, look(t, nil))
+	s, err := New(fstest.MapFS{"hello.html": {Data: []byte("<p>{{.}}</p>\n")}}, nil, look(t, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestWrite(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.Write(w, httptest.NewRequest(http.MethodGet, "/", nil), http.StatusTeapot, Page{Name: "hello", Title: "Hello", View: "<b>", Script: "x()"})
 	body, h := w.Body.String(), w.Header()
-	for _, want := range []string{"<title>Hello · demo &amp; co</title>", `href="` + s.stylePath() + `"`, "<p>&lt;b&gt;</p>\n</main>"} {
+	for _, want := range []string{"<title>Hello · demo &amp; co</title>", `href="` + s.style + `"`, "<p>&lt;b&gt;</p>\n</main>"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %s:\n%s", want, body)
 		}
@@ -59,7 +59,7 @@ func TestWrite(t *testing.T) {
 
 func TestStylesheet(t *testing.T) {
 	l := look(t, nil)
-	path := l.stylePath()
+	path := l.style
 	if !strings.HasPrefix(path, "/there/style.") || !strings.HasSuffix(path, ".css") {
 		t.Error(path)
 	}
@@ -74,7 +74,7 @@ func TestStylesheet(t *testing.T) {
 }
 
 func TestBrokenTemplate(t *testing.T) {
-	if _, err := New(fstest.MapFS{"bad.html": {Data: []byte("{{")}}, look(t, nil)); err == nil || !strings.Contains(err.Error(), "bad.html") {
+	if _, err := New(fstest.MapFS{"bad.html": {Data: []byte("{{")}}, nil, look(t, nil)); err == nil || !strings.Contains(err.Error(), "bad.html") {
 		t.Errorf("%v", err)
 	}
 }

@@ -20,7 +20,7 @@ func TestTexts(t *testing.T) {
 		`{{n 1 "%d %s" "%ds %s" (code .A)}}{{n 2 "%d" "%ds"}}`:    `1 <code>&lt;b&gt;&#34;&amp;</code>2s`,
 		`<a title="{{t "%s and %s" (strong .A) .A}}">{{join .B}}`: `<a title="&lt;b&gt;&#34;&amp; and &lt;b&gt;&#34;&amp;">a, &lt;`,
 	} {
-		s, err := New(fstest.MapFS{"x.html": {Data: []byte(template)}}, look(t, nil))
+		s, err := New(fstest.MapFS{"x.html": {Data: []byte(template)}}, nil, look(t, nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestTexts(t *testing.T) {
 // is not is English.
 func TestNegotiation(t *testing.T) {
 	l := look(t, fstest.MapFS{"messages/de.json": {Data: []byte(`{"Log out": "Abmelden"}`)}, "messages/ar.json": {Data: []byte(`{}`)}})
-	s, err := New(fstest.MapFS{"x.html": {Data: []byte(`{{t "Log out"}}`)}}, l)
+	s, err := New(fstest.MapFS{"x.html": {Data: []byte(`{{t "Log out"}}`)}}, nil, l)
 	if err != nil {
 		t.Fatal(err)
 	}

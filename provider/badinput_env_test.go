@@ -175,7 +175,7 @@ func (r *reply) pageHeaders() {
 		}
 	}
 	policy := r.header.Get("Content-Security-Policy")
-	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'") ||
+	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'") ||
 		strings.Contains(policy, "form-action") || strings.Contains(policy, "unsafe") {
 		r.t.Errorf("policy %q", policy)
 	}

@@ -1,11 +1,13 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -59,6 +61,9 @@ type Config struct {
 	Random io.Reader        // default crypto/rand
 	Logger *slog.Logger     // default: discards
 	Events event.Sink       // default: discards
+	// Folder and Logo change the pages, as in page.Config.
+	Folder fs.FS
+	Logo   *page.Logo
 	// RefreshAt is called at the steps of a refresh (grant.StepCommitting and
 	// grant.StepAnswering), for fault injection; nil: nobody.
 	RefreshAt func(step string)
@@ -78,9 +83,10 @@ type Provider struct {
 	account  *account.Pages
 	console  *console.Pages
 	mux      atomic.Pointer[http.ServeMux] // nil until Start
+	lastName atomic.Pointer[string]        // of the realm, as last read
 }
 
-// New checks the config. It does no I/O.
+// New checks the config. It reads nothing but the folder of pages.
 func New(c Config) (*Provider, error) {
 	p := &Provider{config: c, settings: realm.Settings{Name: c.Realm, URL: c.URL}}
 	if err := p.settings.Validate(); err != nil {
@@ -108,10 +114,17 @@ func New(c Config) (*Provider, error) {
 	return p, nil
 }
 
+// CheckPages tells what is wrong with a folder of pages, without a store.
+func CheckPages(folder fs.FS) error {
+	return (&Provider{config: Config{Folder: folder}}).makePages()
+}
+
 func (p *Provider) makePages() error {
 	look, err := page.NewLook(page.Config{
 		Resources: p.settings.Path() + "/resources",
-		Name:      func(context.Context) string { return p.config.Realm },
+		Name:      p.name,
+		Folder:    p.config.Folder,
+		Logo:      p.config.Logo,
 	})
 	if err != nil {
 		return err
@@ -122,8 +135,33 @@ func (p *Provider) makePages() error {
 	if p.account, err = account.NewPages(look); err != nil {
 		return err
 	}
-	p.console, err = console.NewPages(look)
-	return err
+	if p.console, err = console.NewPages(look); err != nil {
+		return err
+	}
+	return look.Strangers()
+}
+
+// nameTime is how long a page waits for the realm's name: one that tells of a store
+// that does not answer must not wait for it again.
+const nameTime = 250 * time.Millisecond
+
+// name of the realm on its pages, as its settings are now.
+func (p *Provider) name(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, nameTime)
+	defer cancel()
+	var s realm.Settings
+	err := p.config.Store.View(ctx, func(tx storage.Tx) (err error) {
+		s, err = realm.Get(tx, p.config.Realm)
+		return err
+	})
+	if err == nil {
+		name := cmp.Or(s.DisplayName, p.config.Realm)
+		p.lastName.Store(&name)
+	}
+	if last := p.lastName.Load(); last != nil {
+		return *last
+	}
+	return p.config.Realm
 }
 
 // Issuer identifier of the realm.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"html"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -50,6 +51,7 @@ type world struct {
 	keyset   *seal.Keyset
 	settings realm.Settings
 	address  string // of whoever asks; default: httptest's
+	folder   fs.FS  // of pages, from the next restart on
 
 	mu     sync.Mutex
 	now    time.Time
@@ -105,7 +107,7 @@ func (u *unsure) Update(ctx context.Context, fn func(storage.Tx) error) error {
 // restart is a new process on the same store.
 func (w *world) restart() {
 	w.t.Helper()
-	p, err := provider.New(provider.Config{Store: w.store, Sealer: w.keyset, Realm: "demo", URL: origin, Now: w.clock, Events: w})
+	p, err := provider.New(provider.Config{Store: w.store, Sealer: w.keyset, Realm: "demo", URL: origin, Now: w.clock, Events: w, Folder: w.folder})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ var mayImport = map[string][]string{
 	"adapter/notify":  {"adapter/vault"},
 	"adapter":         {"page", "storage", "adapter/..."},
 
-	"caddymodule": {"storage/...", "storage", "provider", "provider/...", "adapter", "adapter/..."},
+	"caddymodule": {"page", "storage/...", "storage", "provider", "provider/...", "adapter", "adapter/..."},
 	"":            {"caddymodule"},
 }
 

@@ -21,8 +21,14 @@ func NewPages(look *page.Look) (*Pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading templates: %w", err)
 	}
-	set, err := page.New(templates, look)
+	set, err := page.New(templates, views, look)
 	return &Pages{set}, err
+}
+
+// views of the pages, by the name of their template.
+var views = page.Views{
+	"access": Access{}, "remove": Remove{}, "sessions": Sessions{}, "signout": SignOut{}, "applications": Applications{},
+	"password": Password{}, "profile": Profile{}, "activity": Activity{},
 }
 
 func (p *Pages) render(v *visit, current, name string, title page.Text, view any) {

@@ -20,9 +20,12 @@ func NewPages(look *page.Look) (*Pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading templates: %w", err)
 	}
-	set, err := page.New(templates, look)
+	set, err := page.New(templates, views, look)
 	return &Pages{set}, err
 }
+
+// views of the pages, by the name of their template.
+var views = page.Views{"edit": Edit{}, "list": List{}, "confirm": Confirm{}, "panel": Panel{}}
 
 func (v *visit) render(status int, name, title string, view any) {
 	v.h.Pages.set.Write(v.W, v.R, status, page.Page{Name: name, Title: title, View: view, Console: v.frame()})

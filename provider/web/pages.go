@@ -32,8 +32,14 @@ func New(look *page.Look) (*Pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading templates: %w", err)
 	}
-	set, err := page.New(templates, look)
+	set, err := page.New(templates, views, look)
 	return &Pages{set}, err
+}
+
+// views of the pages, by the name of their template.
+var views = page.Views{
+	"login": Login{}, "consent": Consent{}, "device": Device{}, "devicedone": DeviceDone{}, "logout": Logout{}, "loggedout": nil,
+	"error": Failure{}, "formpost": FormPost{},
 }
 
 func (p *Pages) render(w http.ResponseWriter, r *http.Request, status int, name string, title page.Text, view any) {
@@ -140,7 +146,12 @@ func (p *Pages) LoggedOut(w http.ResponseWriter, r *http.Request) {
 	p.render(w, r, http.StatusOK, "loggedout", "Logged out", nil)
 }
 
-type failure struct{ Heading, Description, Code, ID string }
+// Failure is the view of the error page.
+type Failure struct {
+	Heading, Description string
+	Code                 string // of the protocol
+	ID                   string // of the log's entry, for the operator; "" for none
+}
 
 // NotFound tells that an address leads nowhere.
 func (p *Pages) NotFound(w http.ResponseWriter, r *http.Request) {
@@ -165,7 +176,7 @@ func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, code, 
 	if wait, err := strconv.Atoi(w.Header().Get("Retry-After")); err == nil && code == oidc.CodeSlowDown {
 		text = words.T("Too many attempts were wrong; try again in %s.", words.Span(time.Duration(wait)*time.Second))
 	}
-	p.render(w, r, status, "error", heading, failure{words.T(heading), text, code, id})
+	p.render(w, r, status, "error", heading, Failure{words.T(heading), text, code, id})
 }
 
 // sentence makes one of a description as errors have it. The name of a
@@ -183,7 +194,8 @@ func sentence(s string) string {
 // Field is a hidden field of a form.
 type Field struct{ Name, Value string }
 
-type formPost struct {
+// FormPost is the view of the form that posts an authorization response.
+type FormPost struct {
 	Action string
 	Fields []Field
 	Script template.JS
@@ -192,7 +204,7 @@ type formPost struct {
 // FormPost sends parameters to a client by a form that submits itself, or by a
 // button without scripts (OAuth 2.0 Form Post Response Mode).
 func (p *Pages) FormPost(w http.ResponseWriter, r *http.Request, uri string, params url.Values) {
-	v := formPost{Action: uri, Script: template.JS(autoSubmit)}
+	v := FormPost{Action: uri, Script: template.JS(autoSubmit)}
 	for name, values := range params {
 		for _, value := range values {
 			v.Fields = append(v.Fields, Field{name, value})

@@ -139,6 +139,7 @@ func TestConsoleCredentials(t *testing.T) {
 	page := b.admin(at+"/credentials").on(at+"/credentials", 200).shows(secret)
 	ask := b.admin(at+"/credentials/regenerate").on(at+"/credentials/regenerate", 200)
 	c.get(at+"/client-secret").has("value", secret)
+	page.shows("shown for an hour")
 	page = b.send(ask, "confirm").on(at+"/credentials?done=new-secret", 200).hides(secret)
 	page.shows(c.get(at + "/client-secret").object()["value"].(string))
 	w.advance(61 * time.Minute)

@@ -50,11 +50,16 @@ func (c *call) showOffline(tx storage.Tx, cs *session.ClientSession) (object, er
 	if err != nil {
 		return nil, err
 	}
-	return object{
+	p := session.PolicyOf(c.settings, cl).ForUser(u.NotBefore)
+	out := object{
 		"id": cs.ID, "userId": cs.User, "username": u.Username, "ipAddress": cs.IP, "start": cs.Created.UnixMilli(),
 		"lastAccess": cs.LastUsed.UnixMilli(), "rememberMe": false, "transientUser": false, "clients": object{cs.Client: cl.ClientID},
-		"browser": cs.Browser, "grantStatus": session.GrantStatus(session.Check(session.PolicyOf(c.settings, cl).ForUser(u.NotBefore), cs, nil, c.now)),
-	}, nil
+		"browser": cs.Browser, "grantStatus": session.GrantStatus(session.Check(p, cs, nil, c.now)), "idleAt": p.OfflineIdleEnd(cs).UnixMilli(),
+	}
+	if end := p.OfflineMaxEnd(cs); !end.IsZero() {
+		out["maxAt"] = end.UnixMilli()
+	}
+	return out, nil
 }
 
 // clientName is a client's client_id, "" once it is deleted.

@@ -10,7 +10,7 @@ import (
 
 const clientsMenu = "clients"
 
-var clientRoutes = []route{
+var clientRoutes = slices.Concat([]route{
 	{"/clients", clientsMenu, (*visit).clients, nil},
 	{"/new-client", clientsMenu, (*visit).newClient, (*visit).createClient},
 	{"/clients/{client}", clientsMenu, clientTab("").show, clientTab("").save},
@@ -27,7 +27,7 @@ var clientRoutes = []route{
 	asking("/clients/{client}/roles/add", clientsMenu, (*visit).askAddRole),
 	asking("/clients/{client}/roles/remove", clientsMenu, (*visit).askRemoveRole),
 	{"/clients/{client}/advanced", clientsMenu, clientTab("advanced").show, clientTab("advanced").save},
-}
+}, clientSessionRoutes)
 
 // clientTabs of a client; a public one has no credentials.
 func clientTabs(public bool) []tab {
@@ -36,6 +36,9 @@ func clientTabs(public bool) []tab {
 		{"credentials", "Credentials"},
 		{"scopes", "Client scopes"},
 		{"roles", "Scope"},
+		{"sessions", "Sessions"},
+		{"offline", "Offline Access"},
+		{"revocation", "Revocation"},
 		{"advanced", "Advanced"},
 	}
 	if public {

@@ -53,8 +53,6 @@ type named struct {
 	Description string `json:"description"`
 }
 
-var scopeTypes = map[string]page.Text{defaultType: "Default", optionalType: "Optional"}
-
 // clientScopes shows which client scopes a client has, and which it could have.
 func (v *visit) clientScopes() error {
 	c, err := v.client()

@@ -65,7 +65,7 @@ func same(values ...string) (out []Option) {
 // Input is a field as the page shows it.
 type Input struct {
 	ID, Name, Label, Hint string
-	Kind                  string // line, area, lines, number, span, flag, choice
+	Kind                  string // line, area, lines, number, span, flag, choice; secret; date in a search
 	Value                 string
 	On                    bool     // a flag is
 	Options               []Option // of a choice, or the units of a span

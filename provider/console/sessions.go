@@ -28,6 +28,8 @@ type session struct {
 	LastAccess int64             `json:"lastAccess"`
 	Clients    map[string]string `json:"clients"`     // client_id by id
 	Refused    string            `json:"grantStatus"` // why it does not work, "" if it does
+	IdleAt     int64             `json:"idleAt"`      // when an offline one ends unless it is used; Unix milliseconds
+	MaxAt      int64             `json:"maxAt"`       // when it ends anyhow; 0: never
 }
 
 // refusals in words, by grant status.

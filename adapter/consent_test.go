@@ -154,6 +154,15 @@ func TestAProviderThatNamesJobs(t *testing.T) {
 	if got := s.grants.jobs("sub-alice"); len(got) != 1 || got["nightly-backup"] == nil {
 		t.Errorf("allowed %v", got)
 	}
+	// What the person takes back there, a moment later, is asked for anew.
+	_, before := s.op.asked()
+	if err := s.grants.RemoveJob(t.Context(), "g_sub-alice", "nightly-backup"); err != nil {
+		t.Fatal(err)
+	}
+	b.open(s.url+"/backup").wants(t, 200, "app of alice")
+	if _, n := s.op.asked(); n != before+1 || s.grants.jobs("sub-alice")["nightly-backup"] == nil {
+		t.Errorf("%d logins more, allowed %v", n-before, s.grants.jobs("sub-alice"))
+	}
 	s.clock.Advance(time.Minute)
 	jobs["report"] = []string{"openid"} // and the provider forgets it
 	b.open(s.url+"/backup").wants(t, http.StatusForbidden, "did not note which jobs")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -32,7 +33,7 @@ func (rp *RelyingParty) finish(ctx context.Context, w http.ResponseWriter, r *ht
 		Identity: a.identity, ProviderSession: a.sid, IDToken: a.raw, Scopes: scopesOf(a.tokens, f.Scopes), Refused: f.Refused,
 	}
 	if same {
-		record.Created, record.Denied, record.Granted = old.Created, old.Denied, old.Granted
+		record.Created, record.Denied, record.Granted, record.Named = old.Created, old.Denied, old.Granted, old.Named
 		if record.Refused == "" {
 			record.Refused, record.Without = old.Refused, old.Without
 		}
@@ -46,12 +47,13 @@ func (rp *RelyingParty) finish(ctx context.Context, w http.ResponseWriter, r *ht
 	record.Identity.Offline = had.State == vault.Active
 	switch {
 	case f.Offline && allowed && rp.gaveOffline(d, a, f):
-		lost, err := rp.config.Grants.Save(ctx, rp.loginOf(d, a, f.Scopes, record.Scopes))
+		login := rp.loginOf(d, a, f.Scopes, record.Scopes)
+		lost, err := rp.config.Grants.Save(ctx, login)
 		if err != nil {
 			return nil, fmt.Errorf("saving grant: %w", err)
 		}
 		record.Identity.Offline, record.Refused, record.Without, record.Granted = true, "", false, now
-		record.Denied = without(f.Scopes, record.Scopes...)
+		record.Denied, record.Named = without(f.Scopes, record.Scopes...), slices.Sorted(maps.Keys(login.Jobs))
 		// A login never takes scopes away: another one asks for all.
 		if len(lost) > 0 && !f.Merged {
 			more = &flow{Return: f.Return, ReturnID: f.ReturnID, Offline: true, Merged: true, Scopes: union(f.Scopes, lost)}

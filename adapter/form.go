@@ -85,7 +85,9 @@ func (rp *RelyingParty) resume(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Whatever stood in the way is forgotten, so that the button does something.
-	change := func(s *session.Record) { s.Refused, s.Without, s.Denied, s.Granted = "", false, nil, time.Time{} }
+	change := func(s *session.Record) {
+		s.Refused, s.Without, s.Denied, s.Granted, s.Named = "", false, nil, time.Time{}, nil
+	}
 	if form.Has("without") {
 		change = func(s *session.Record) { s.Without = true }
 		back = withoutParameter(back)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -254,10 +255,16 @@ func (rp *RelyingParty) look(r *http.Request, original *url.URL, public bool) (r
 	q.jobs = rp.unallowed(&g)
 	// A grant that our realm gave before there were jobs says nothing of them.
 	q.unnamed, q.atProvider = len(q.jobs) > 0, g.JobsAtProvider || rp.config.Provider.Local
-	if q.unnamed && q.atProvider && q.facts.refused == "" && rp.config.Now().Sub(q.record.Granted) < grantStands {
+	if q.unnamed && q.atProvider && !q.removed() && q.facts.refused == "" && rp.config.Now().Sub(q.record.Granted) < grantStands {
 		q.facts.refused = "The login provider did not note which jobs you allow to act for you."
 	}
 	return q, err
+}
+
+// removed tells whether a job is not allowed any more that the last login named: the
+// person took it back since.
+func (q *request) removed() bool {
+	return slices.ContainsFunc(q.record.Named, func(job string) bool { _, missing := q.jobs[job]; return missing })
 }
 
 // grantStands is how long what a login granted must work: a grant that does not

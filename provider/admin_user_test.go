@@ -115,6 +115,13 @@ func TestAdminUserRoles(t *testing.T) {
 	}
 	c.get(roles).names()
 	c.send(roles, []o{{"id": c.get("roles/keeper").object()["id"], "name": "keeper"}}).is(204)
+	if w.count(event.UserChanged, "roles_given") != 1 {
+		t.Error("the vault does not hear that a role was given back")
+	}
+	c.send(roles, []o{{"name": "keeper"}}).is(204)
+	if w.count(event.UserChanged, "roles_given") != 1 {
+		t.Error("an event of a role that was there already")
+	}
 	w.refresh("reports", token.refreshed()).ok() // by a composite (O13)
 	c.send(roles, []o{{"name": "keeper"}, defaults}).is(204)
 	c.get(roles).names("keeper", "default-roles-demo")

@@ -43,6 +43,9 @@ type Record struct {
 	// Granted is when background access was granted in this session, zero if
 	// never.
 	Granted time.Time `json:"granted,omitzero"`
+	// Named are the jobs that the provider noted then, which may act for the person
+	// in the background.
+	Named []string `json:"named,omitempty"`
 }
 
 // Config of a Store.

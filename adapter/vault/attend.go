@@ -38,6 +38,7 @@ func (v *Vault) Run(ctx context.Context) {
 	defer v.letGo()
 	var all sync.WaitGroup
 	defer all.Wait()
+	all.Go(func() { v.resolve(ctx) })
 	var walking sync.Map // of providerKey
 	for {
 		v.readLimits(ctx)
@@ -65,6 +66,25 @@ func (v *Vault) Run(ctx context.Context) {
 			return
 		case <-v.wake:
 		case <-time.After(attendEvery):
+		}
+	}
+}
+
+// manyDoubts wait at most; what is beyond waits for the walk.
+const manyDoubts = 256
+
+// resolve attends to grants whose standing is in doubt as soon as it is.
+func (v *Vault) resolve(ctx context.Context) {
+	for {
+		select {
+		case <-v.closing:
+			return
+		case <-ctx.Done():
+			return
+		case d := <-v.doubts:
+			if err := v.attend(ctx, d.client, d.id); err != nil && ctx.Err() == nil {
+				v.c.Logger.Warn("asking what has become of a grant", "grant_id", d.id, "error", err)
+			}
 		}
 	}
 }
@@ -175,19 +195,27 @@ func (v *Vault) readLimits(ctx context.Context) {
 	}
 }
 
-// plan is by which policy the grants of a client were planned.
+// plan is by which policy the grants of a client were planned, and up to which drop
+// that suspended all of them they were written.
 type plan struct {
 	Idle, Limit, Max, StopAfter time.Duration
+	Dropped                     uint64
 }
 
 // planAnew plans all grants of a client anew once its policy is another than the
 // one they were planned by: what was in time by a longer limit may be late by a
-// shorter one. If it is interrupted, the next walk begins it again.
+// shorter one. It also writes what a drop has made of them, so that they are counted
+// as what they are. If it is interrupted, the next walk begins it again.
 func (v *Vault) planAnew(ctx context.Context, k providerKey) error {
 	p := v.policyOf(k)
-	want, id := plan{p.idle, p.limit, p.max, p.stopAfter}, hash(k.name, k.client)
+	want, id := plan{Idle: p.idle, Limit: p.limit, Max: p.max, StopAfter: p.stopAfter}, hash(k.name, k.client)
 	done := false
 	err := v.c.Store.View(ctx, func(tx storage.Tx) error {
+		d, err := v.dropsOf(tx, k.name)
+		if err != nil {
+			return err
+		}
+		want.Dropped = d.suspended(k.client)
 		have, err := v.plans.Get(tx, scope, id)
 		done = err == nil && *have == want
 		return ignoreNotFound(err)
@@ -195,7 +223,7 @@ func (v *Vault) planAnew(ctx context.Context, k providerKey) error {
 	now, next := v.c.Now(), ""
 	for after, more := "", true; more && !done && err == nil; after = next {
 		err = v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
-			rows, err := v.listBy(tx, byClient, hash(k.name, k.client), after, planPage)
+			rows, err := v.grants.ListBy(tx, scope, byClient, hash(k.name, k.client), after, planPage)
 			if err != nil {
 				return err
 			}
@@ -207,7 +235,11 @@ func (v *Vault) planAnew(ctx context.Context, k providerKey) error {
 				next = rows[len(rows)-1].ID
 			}
 			for _, row := range rows {
-				if due := row.Record.due(p, now); due.Equal(row.Record.DueAt) {
+				before := row.Record.Drops
+				if err := v.caughtUp(tx, row.Record); err != nil {
+					return err
+				}
+				if due := row.Record.due(p, now); due.Equal(row.Record.DueAt) && row.Record.Drops == before {
 					continue
 				}
 				if err := put(row.Record); err != nil {

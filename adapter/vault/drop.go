@@ -40,6 +40,16 @@ func (r *record) catchUp(d *drops) {
 	}
 }
 
+// suspended is the last drop that suspended all grants of a client; 0: none.
+func (d *drops) suspended(client string) (n uint64) {
+	for _, m := range []dropMark{d.All, d.Clients[client]} {
+		if m.Reason != "" {
+			n = max(n, m.N)
+		}
+	}
+	return n
+}
+
 // dropsOf a provider must not be changed.
 func (v *Vault) dropsOf(tx storage.Tx, provider string) (*drops, error) {
 	d, err := v.drops.Shared(tx, scope, provider)
@@ -80,7 +90,7 @@ func (v *Vault) listBy(tx storage.Tx, index, value, after string, limit int) ([]
 
 // DropClient is DropCached for all grants of a client of a local realm, or where
 // client is empty for all grants of the realm. However many they are, it is one
-// write, and in force when it returns. Breakers close: a client that the realm
+// write, and in force when it returns; they are counted as suspended a little later. Breakers close: a client that the realm
 // refused may be one that it takes now.
 func (v *Vault) DropClient(ctx context.Context, provider, client, reason string) error {
 	now := v.c.Now()
@@ -106,6 +116,10 @@ func (v *Vault) DropClient(ctx context.Context, provider, client, reason string)
 	if err != nil {
 		return fmt.Errorf("dropping cached tokens of a client: %w", err)
 	}
+	select {
+	case v.wake <- struct{}{}: // the walk writes it into each of them
+	default:
+	}
 	return nil
 }
 
@@ -119,8 +133,10 @@ func (v *Vault) heed() {
 // grant with this offline session, or where that is empty of all grants of this
 // sub. With a reason (a grant_status) the grants are suspended as well, and
 // tried again at the very next ask: the realm's own answer then decides, so an
-// event that was wrong or early costs nothing. An answer that is on its way
-// meanwhile is not handed out.
+// event that was wrong or early costs nothing. Without one the grants of a sub are
+// put to the realm at once, behind this call: what has changed may have taken
+// something, or given it back. An answer that is on its way meanwhile is not
+// handed out.
 func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, reason string) error {
 	index, value := bySession, offlineSession
 	if value == "" {
@@ -130,13 +146,19 @@ func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, r
 		return errors.New("dropping cached tokens: neither sub nor offline session")
 	}
 	now := v.c.Now()
+	var doubted []doubt
 	err := v.write(ctx, func(tx storage.Tx, put func(*record) error) error {
+		doubted = nil
 		rows, err := v.listBy(tx, index, hash(provider, value), "", 1000)
 		if err != nil {
 			return err
 		}
 		for _, row := range rows {
 			row.Record.dropped(reason, now)
+			if reason == "" && index == bySub {
+				row.Record.doubt(now)
+				doubted = append(doubted, doubt{providerKey{row.Record.Provider, row.Record.Client}, row.ID})
+			}
 			if err := put(row.Record); err != nil {
 				return err
 			}
@@ -146,7 +168,19 @@ func (v *Vault) DropCached(ctx context.Context, provider, sub, offlineSession, r
 	if err != nil {
 		return fmt.Errorf("dropping cached tokens: %w", err)
 	}
+	for _, d := range doubted {
+		select {
+		case v.doubts <- d:
+		default: // the walk finds it
+		}
+	}
 	return nil
+}
+
+// doubt is about a grant that the background looks at next, whichever node walks.
+type doubt struct {
+	client providerKey
+	id     string
 }
 
 // Owner tells which grant a cached access token is of; ErrNoGrant if none.

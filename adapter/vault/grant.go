@@ -128,6 +128,10 @@ type record struct {
 	Lapsed      bool      `json:"lapsed,omitempty"`   // suspended because nobody used it: tried again only when a job asks
 	ForcedAt    time.Time `json:"forced_at,omitzero"` // last access token forgotten on a job's word
 
+	// DoubtedAt is when a local realm said that something of the person has changed:
+	// what that means for the grant is still to be asked.
+	DoubtedAt time.Time `json:"doubted_at,omitzero"`
+
 	Misses  int       `json:"misses,omitempty"`  // times in a row that the background had no answer
 	RetryAt time.Time `json:"retry_at,omitzero"` // when it tries again after a miss
 	Warned  warned    `json:"warned,omitzero"`   // of a lapse that is near

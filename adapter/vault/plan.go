@@ -99,10 +99,14 @@ func (r *record) rest(p policy) time.Duration {
 	return idle
 }
 
-// renewAt is when an active grant is refreshed that nobody uses.
+// renewAt is when an active grant is refreshed that nobody uses, or whose standing
+// is in doubt.
 func (r *record) renewAt(p policy) time.Time {
-	if r.Misses > 0 {
+	switch {
+	case r.Misses > 0:
 		return r.RetryAt
+	case !r.DoubtedAt.IsZero():
+		return r.DoubtedAt
 	}
 	idle := r.rest(p)
 	part := keepAliveAt + keepAliveJitter*r.jitter()
@@ -115,6 +119,8 @@ func (r *record) probeAt() time.Time {
 	switch {
 	case r.Lapsed:
 		return at
+	case !r.DoubtedAt.IsZero():
+		at = r.DoubtedAt
 	case r.ProbedAt.IsZero():
 		at = r.SuspendedAt.Add(r.jittered(probeSoon))
 	default:

@@ -252,6 +252,7 @@ func (v *Vault) settle(ctx context.Context, began *record, failed *Error) error 
 			return errMoved
 		}
 		verdict = r.refused(failed.Code, failed.Status, now)
+		r.resolve(began.Epoch)
 		return nil
 	})
 	switch {

@@ -122,6 +122,7 @@ func (r *record) refreshed(a Ask, ans answer, epoch uint64, now time.Time) {
 		r.tell(Notice{Kind: EventRestored, At: now})
 	}
 	r.activate()
+	r.resolve(epoch)
 	r.limits(ans.IdleExpiresIn, ans.RefreshExpiresIn, now)
 	r.RefreshedAt = now
 	if ans.Jobs != nil && r.JobsAtProvider {
@@ -219,6 +220,28 @@ func (r *record) dropped(reason string, now time.Time) {
 	r.Reason, r.ProbedAt, r.Lapsed = reason, time.Time{}, false
 }
 
+// doubt lets the provider be asked at once, though nobody wants a token: something
+// of the person has changed, for better or worse.
+func (r *record) doubt(now time.Time) {
+	if r.State == Ended || r.Lapsed {
+		return
+	}
+	r.DoubtedAt, r.ProbedAt = now, time.Time{}
+	r.Misses, r.RetryAt = 0, time.Time{}
+}
+
+// resolve ends a doubt that the provider answered to, unless something has changed
+// since it was asked.
+func (r *record) resolve(epoch uint64) {
+	switch {
+	case r.DoubtedAt.IsZero():
+	case epoch == r.Epoch:
+		r.DoubtedAt = time.Time{}
+	default:
+		r.ProbedAt = time.Time{}
+	}
+}
+
 // lapsed suspends a grant that was not kept alive because nobody used it. The
 // provider has most likely ended it; what it really says is heard when a job
 // asks.
@@ -290,7 +313,7 @@ func (r *record) login(l Login, local bool, now time.Time) (lost []string) {
 	if r.JobsAtProvider = l.Jobs != nil; r.JobsAtProvider {
 		r.Jobs = maps.Clone(l.Jobs)
 	}
-	r.Intent = nil
+	r.Intent, r.DoubtedAt = nil, time.Time{}
 	r.activate()
 	r.GrantedAt, r.RefreshedAt = now, now
 	r.IdleLimit, r.MaxAt = 0, time.Time{}

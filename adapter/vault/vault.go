@@ -146,7 +146,8 @@ type Vault struct {
 	limits    sync.Map             // providerKey → limits, of realms of this process
 	plans     *storage.Table[plan] // by client of a provider
 	tellers   atomic.Pointer[[]Teller]
-	wake      chan struct{} // there is news to tell
+	wake      chan struct{} // there is news to tell, or much to write
+	doubts    chan doubt
 	locks     locks
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -184,7 +185,7 @@ func New(c Config) (*Vault, error) {
 	if c.RetryPause == 0 {
 		c.RetryPause = 250 * time.Millisecond
 	}
-	v := &Vault{c: c, grants: table(c.Sealer), drops: &storage.Table[drops]{Name: "grant_drops"}, plans: &storage.Table[plan]{Name: "grant_plan"}, closing: make(chan struct{}), wake: make(chan struct{}, 1)}
+	v := &Vault{c: c, grants: table(c.Sealer), drops: &storage.Table[drops]{Name: "grant_drops"}, plans: &storage.Table[plan]{Name: "grant_plan"}, closing: make(chan struct{}), wake: make(chan struct{}, 1), doubts: make(chan doubt, manyDoubts)}
 	v.cache.deaf = c.Node != "" // until Follow hears the other nodes
 	v.Use(c.Providers)
 	return v, nil

@@ -56,8 +56,12 @@ var (
 			if err != nil {
 				return err
 			}
-			if lost := oidc.Scopes(names).Missing(u.Direct(c.settings)); len(lost) > 0 {
-				tell(standing.UserChanged(c.Realm, u, "roles", c.now))
+			has := u.Direct(c.settings)
+			switch {
+			case len(oidc.Scopes(names).Missing(has)) > 0:
+				tell(standing.UserChanged(c.Realm, u, standing.RolesTaken, c.now))
+			case len(oidc.Scopes(has).Missing(names)) > 0:
+				tell(standing.UserChanged(c.Realm, u, standing.RolesGiven, c.now))
 			}
 			u.SetDirect(c.settings, names)
 			return user.Users.Put(tx, c.Realm, u.ID, u)

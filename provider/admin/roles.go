@@ -266,7 +266,7 @@ func (c *call) deleteRole() (any, error) {
 			if err := user.Users.Put(tx, c.Realm, row.ID, row.Record); err != nil {
 				return false, err
 			}
-			tell(standing.UserChanged(c.Realm, row.Record, "roles", c.now))
+			tell(standing.UserChanged(c.Realm, row.Record, standing.RolesTaken, c.now))
 		}
 		if len(holders) == batch {
 			return true, nil

@@ -254,10 +254,12 @@ func (c *call) putUser(tx storage.Tx, tell audit.Tell, before, after *user.User)
 	case err != nil || before.ID == "":
 	case before.Enabled && !after.Enabled:
 		tell(standing.UserChanged(c.Realm, after, session.UserDisabled, c.now))
+	case !before.Enabled && after.Enabled:
+		tell(standing.UserChanged(c.Realm, after, standing.UserEnabled, c.now))
 	case after.NotBefore > before.NotBefore:
 		tell(standing.UserChanged(c.Realm, after, session.IssuedBefore, c.now))
 	case !slices.Equal(before.Groups, after.Groups):
-		tell(standing.UserChanged(c.Realm, after, "groups", c.now))
+		tell(standing.UserChanged(c.Realm, after, standing.Groups, c.now))
 	}
 	return err
 }

@@ -150,7 +150,17 @@ func LogOut(tx storage.Tx, realmName string, u *user.User, now time.Time) (event
 	return append(events, UserChanged(realmName, u, session.IssuedBefore, now)), more, nil
 }
 
-// UserChanged is the event of a change that may end what a user has.
+// Reasons of UserChanged that are no grant status. The last two give something back
+// and end nothing.
+const (
+	RolesTaken  = "roles"
+	Groups      = "groups"
+	RolesGiven  = "roles_given"
+	UserEnabled = "user_enabled"
+)
+
+// UserChanged is the event of a change that may end what a user has, or bring it
+// back.
 func UserChanged(realmName string, u *user.User, reason string, now time.Time) event.Event {
 	return event.Event{Time: now, Type: event.UserChanged, Realm: realmName, Subject: u.ID, Username: u.Username, Reason: reason}
 }

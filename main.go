@@ -4,12 +4,15 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/nightlatch/nightlatch/caddymodule"
+	"github.com/nightlatch/nightlatch/caddymodule"
 )
 
 func main() {
@@ -26,4 +29,9 @@ behalf long after they have gone home.
 
 It is Caddy with more modules: every command and module of Caddy is there.`
 	caddycmd.Main()
+	// A command that validated and found every part valid comes here.
+	if err := caddymodule.Unstartable(); err != nil {
+		fmt.Fprintln(os.Stderr, "Error: this configuration would not start:", err)
+		os.Exit(caddy.ExitCodeFailedStartup)
+	}
 }

@@ -68,6 +68,8 @@ type App struct {
 	stopAfterUnused time.Duration // below zero: never
 	tellers         []vault.Teller
 
+	provisioned bool
+
 	lease    *lease
 	listener *listener
 	jobs     *jobs.Handler
@@ -151,6 +153,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.events = events.(*caddyevents.App)
+	a.provisioned = true
 	return a.events.On("started", started{a})
 }
 

@@ -134,6 +134,7 @@ func provisionError(t *testing.T, input string) string {
 			return ofCaddy.ReplaceAllString(err.Error(), "")
 		}
 	}
+	early := Unstartable() // what `validate` says
 	ctx, err := caddy.ProvisionContext(config())
 	if err != nil {
 		t.Fatal(err)
@@ -151,11 +152,20 @@ func provisionError(t *testing.T, input string) string {
 	if cleaned := a.Cleanup(); cleaned != nil {
 		t.Error(cleaned)
 	}
+	switch {
+	case early != nil && (err == nil || err.Error() != early.Error()):
+		t.Errorf("validating says %v, starting %v", early, err)
+	case early == nil && err != nil && ofStore.FindString(err.Error()) == "":
+		t.Errorf("only starting says %v", err)
+	}
 	if err != nil {
 		return err.Error()
 	}
 	return ""
 }
+
+// ofStore is what nobody can tell who opens no store.
+var ofStore = regexp.MustCompile(`store|key`)
 
 // ofCaddy is what Caddy puts before an error of ours.
 var ofCaddy = regexp.MustCompile(`^loading .*?provision (?:nightlatch|http\.handlers\.nightlatch\w*): `)

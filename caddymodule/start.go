@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,16 +28,14 @@ const declareWithin = time.Minute
 //
 // All sites are known by now: Caddy provisions all apps before it starts one.
 func (a *App) Start() error {
+	if err := a.check(); err != nil {
+		return err
+	}
 	l, fresh, err := takeLease(a.engine, a.Key)
 	if err != nil {
 		return err
 	}
 	a.lease = l
-	for _, v := range a.asking {
-		if err := v.find(); err != nil {
-			return err
-		}
-	}
 	ctx, cancel := context.WithTimeout(a.ctx, declareWithin)
 	defer cancel()
 	if err := a.wire(ctx); err != nil {
@@ -49,6 +48,30 @@ func (a *App) Start() error {
 		return err
 	}
 	a.activate.Do(a.serve)
+	return nil
+}
+
+// check finds what is wrong between the parts of a configuration, which are known
+// when all is provisioned.
+func (a *App) check() error {
+	for _, v := range a.asking {
+		if err := v.find(); err != nil {
+			return err
+		}
+	}
+	return jobs.Check(a.jobsConfig())
+}
+
+// checked is what check says of a configuration that was provisioned and not started.
+var checked atomic.Pointer[error]
+
+// Unstartable is why the configuration that was validated last would not start, as
+// far as that can be told without starting it. Caddy has no such question of its own:
+// it validates part by part, before the last one is there.
+func Unstartable() error {
+	if err := checked.Load(); err != nil {
+		return *err
+	}
 	return nil
 }
 
@@ -125,11 +148,16 @@ func (a *App) wire(ctx context.Context) error {
 	return a.wireJobs()
 }
 
-func (a *App) wireJobs() error {
-	c := jobs.Config{
-		Vault: a.lease.vault, SecretKey: a.lease.keyset.Derive("job secrets"),
-		Logger: a.log, Events: a.emit, Now: faults.now,
-	}
+func (a *App) wireJobs() (err error) {
+	c := a.jobsConfig()
+	c.Vault, c.SecretKey = a.lease.vault, a.lease.keyset.Derive("job secrets")
+	a.jobs, err = jobs.New(c)
+	return err
+}
+
+// jobsConfig is what does not need the store.
+func (a *App) jobsConfig() jobs.Config {
+	c := jobs.Config{Logger: a.log, Events: a.emit, Now: faults.now}
 	for _, s := range a.sites {
 		for _, p := range s.providers {
 			c.Sites = append(c.Sites, jobs.Site{URL: s.URL, Provider: p.name, Client: p.clientID, Local: p.realm != nil, ConsentURI: s.consent})
@@ -142,9 +170,7 @@ func (a *App) wireJobs() error {
 			Users: j.Users, Scopes: j.Scopes, MayRevoke: slices.Contains(j.May, "revoke"),
 		})
 	}
-	var err error
-	a.jobs, err = jobs.New(c)
-	return err
+	return c
 }
 
 // declare writes what the realms declare and opens their keys.
@@ -199,6 +225,10 @@ const stragglers = 5 * time.Second
 // failed, and then there may be nothing to give.
 func (a *App) Cleanup() error {
 	if a.lease == nil {
+		if a.provisioned {
+			err := a.check()
+			checked.Store(&err)
+		}
 		return nil
 	}
 	l, heard := a.lease, a.listener

@@ -88,7 +88,7 @@ func New(c Config) (*Handler, error) {
 		return nil, errors.New("making jobs: vault is required")
 	}
 	h := &Handler{
-		vault: c.Vault, rules: map[string]*rule{}, key: c.SecretKey,
+		vault: c.Vault, key: c.SecretKey,
 		now: c.Now, log: c.Logger, events: c.Events, mux: http.NewServeMux(),
 	}
 	if h.now == nil {
@@ -105,15 +105,9 @@ func New(c Config) (*Handler, error) {
 		_, _ = rand.Read(h.key)
 	}
 	h.nobody = HashSecret(h.key, rand.Text())
-	for _, j := range c.Jobs {
-		r, err := newRule(j, c.Sites, h.key)
-		if err != nil {
-			return nil, fmt.Errorf("job %s: %w", j.Name, err)
-		}
-		if h.rules[j.Name] != nil {
-			return nil, fmt.Errorf("job %s: named twice", j.Name)
-		}
-		h.rules[j.Name] = r
+	var err error
+	if h.rules, err = c.rules(h.key); err != nil {
+		return nil, err
 	}
 	h.mux.HandleFunc("/token", h.endpoint(http.MethodPost, h.token))
 	h.mux.HandleFunc("/grants", h.endpoint(http.MethodGet, h.grants))
@@ -123,6 +117,29 @@ func New(c Config) (*Handler, error) {
 		(&failure{status: http.StatusNotFound, Code: "not_found", Description: "no such endpoint"}).write(w)
 	})
 	return h, nil
+}
+
+// Check tells what New would say of the jobs and sites of a config, which needs
+// nothing else for it.
+func Check(c Config) error {
+	_, err := c.rules(nil)
+	return err
+}
+
+// rules of the jobs by their names.
+func (c Config) rules(key []byte) (map[string]*rule, error) {
+	rules := map[string]*rule{}
+	for _, j := range c.Jobs {
+		r, err := newRule(j, c.Sites, key)
+		if err != nil {
+			return nil, fmt.Errorf("job %s: %w", j.Name, err)
+		}
+		if rules[j.Name] != nil {
+			return nil, fmt.Errorf("job %s: named twice", j.Name)
+		}
+		rules[j.Name] = r
+	}
+	return rules, nil
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }

@@ -139,7 +139,11 @@ func overOf(e event.Event) (over, bool) {
 		}
 		return over{token: e.Details["token_id"]}, e.Details["token_type"] == "Bearer" && e.Details["token_id"] != ""
 	case event.UserChanged:
-		return over{sub: e.Subject}, e.Subject != "" && e.Reason != standing.RolesGiven && e.Reason != standing.UserEnabled
+		switch e.Reason {
+		case standing.RolesGiven, standing.UserEnabled:
+			return over{}, false
+		}
+		return over{sub: e.Subject}, e.Subject != ""
 	case event.OfflineSessionEnd, event.RefreshTokenReplay:
 		sid := cmp.Or(e.OfflineSession, e.Details[event.ClientSession])
 		return over{sid: sid}, sid != ""

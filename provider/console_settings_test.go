@@ -58,7 +58,7 @@ func TestConsoleSettings(t *testing.T) {
 	} {
 		before := c.get("").raw
 		got := b.send(page, "edit", bad.field, bad.value, "ssoSessionMaxLifespan", "11", "sure", "yes").on("settings/sessions", 400)
-		got.shows(`id="` + strings.ReplaceAll(bad.field, ".", "-") + `-problem"`, bad.says)
+		got.shows(`id="`+strings.ReplaceAll(bad.field, ".", "-")+`-problem"`, bad.says)
 		if have := got.field("edit", bad.field); have != bad.value || got.field("edit", "ssoSessionMaxLifespan") != "11" {
 			t.Errorf("what was typed for %s is %q now", bad.field, have)
 		}
@@ -94,6 +94,7 @@ func TestO36_ShorterLimitsInTheConsole(t *testing.T) {
 	if got := ask.field("edit", "offlineSessionIdleTimeout") + ask.field("edit", "offlineSessionIdleTimeout.unit"); got != "1h" {
 		t.Errorf("what was typed is %q now", got)
 	}
+	b.send(ask, "edit", "offlineSessionIdleTimeout", "2", "sure", "yes").on("settings/sessions", 200).shows("Save all the same") // another change
 	if !w.active(token.refreshed()) {
 		t.Error("asking ended it")
 	}

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -334,15 +336,15 @@ func (e *editor) save(v *visit, send func(object) error) error {
 			}
 		}
 	}
-	if len(problems) == 0 && e.ask != nil && v.Params.Get(sure) == "" {
+	if len(problems) == 0 && e.ask != nil {
 		then, err := e.ask(given)
 		if err != nil {
 			return err
 		}
-		if len(then) > 0 {
+		if of := digest(given); len(then) > 0 && v.Params.Get(sure) != of {
 			e.page.Notice, e.page.Then = "", then
 			e.inputs(v.words(), v.Params.Get, nil)
-			e.page.Form = v.form(e.at, Field{sure, "yes"})
+			e.page.Form = v.form(e.at, Field{sure, of})
 			v.render(http.StatusOK, "edit", e.page.Title, e.page)
 			return nil
 		}
@@ -379,8 +381,17 @@ func (e *editor) save(v *visit, send func(object) error) error {
 	return nil
 }
 
-// sure is the parameter that says of a change that the person was asked.
+// sure is the parameter that says of which change the person was asked: another one
+// is another question.
 const sure = "sure"
+
+func digest(change object) string {
+	raw, err := json.Marshal(change)
+	if err != nil {
+		return "" // it cannot be sent either
+	}
+	return fmt.Sprintf("%.8x", sha256.Sum256(raw))
+}
 
 // fieldOf finds the field of the form that a refused member belongs to: an
 // element of a list belongs to the list.
@@ -400,6 +411,9 @@ func (e *editor) fieldOf(member string) string {
 func sentence(s string) string {
 	if s == "" {
 		return ""
+	}
+	if what, ok := strings.CutPrefix(s, "want "); ok {
+		s = "This has to be " + what
 	}
 	if first, _, _ := strings.Cut(s, " "); !strings.ContainsAny(first, "_[") {
 		s = strings.ToUpper(s[:1]) + s[1:]

@@ -69,7 +69,7 @@ func (v *visit) clientsOf(s session) Cell {
 		}
 		return 0
 	})
-	var c Cell
+	c := Cell{Text: "—"}
 	for _, id := range ids {
 		c.Links = append(c.Links, pageLink(s.Clients[id], v.at(path("clients", id))))
 	}

@@ -83,6 +83,9 @@ func (c clientView) head(v *visit, tab string) Head {
 		Title: c.ClientID, Lead: c.Name, Above: page.Link{Name: v.T("Clients"), URL: v.at("clients")},
 		Tabs: v.tabs(c.at(), clientTabs(c.Public), tab), Notice: v.notice(), Locked: c.where(),
 	}
+	if c.Name == c.ClientID {
+		h.Lead = ""
+	}
 	if c.Enabled {
 		h.Actions = append(h.Actions, Action{Name: v.T("Disable"), URL: v.at(c.at("disable"))})
 	} else {

@@ -167,6 +167,12 @@ func (v *visit) clientRoles() error {
 	if err := v.get(&has, at); err != nil {
 		return err
 	}
+	described := func(r named) Cell {
+		if r.Name == oidc.RoleOfflineAccess {
+			return Cell{Text: r.Description, More: []string{v.T("Who has it may give background access.")}}
+		}
+		return Cell{Text: r.Description}
+	}
 	could, p, err := listed[named](v, "first", at+"/available")
 	if err != nil {
 		return err
@@ -194,11 +200,11 @@ func (v *visit) clientRoles() error {
 	columns := []string{v.T("Role"), v.T("Description")}
 	assigned := Table{Heading: v.T("Assigned"), Caption: v.T("Assigned roles"), Columns: columns, Empty: v.T("No role is assigned.")}
 	for _, r := range has {
-		assigned.Rows = append(assigned.Rows, Row{Cells: []Cell{{Text: r.Name, Code: true}, {Text: r.Description}}, Actions: act("Remove", "remove", r)})
+		assigned.Rows = append(assigned.Rows, Row{Cells: []Cell{{Text: r.Name, Code: true}, described(r)}, Actions: act("Remove", "remove", r)})
 	}
 	others := Table{Heading: v.T("Available"), Caption: v.T("Available roles"), Columns: columns, Empty: v.T("All roles are assigned.")}
 	for _, r := range could {
-		others.Rows = append(others.Rows, Row{Cells: []Cell{{Text: r.Name, Code: true}, {Text: r.Description}}, Actions: act("Add", "add", r)})
+		others.Rows = append(others.Rows, Row{Cells: []Cell{{Text: r.Name, Code: true}, described(r)}, Actions: act("Add", "add", r)})
 	}
 	p.turn(v, &others, c.at("roles"))
 	head := c.head(v, "roles")

@@ -75,6 +75,7 @@ type Input struct {
 	Required              bool
 	Locked                string // where it is declared; "": it can be changed here
 	Fixed                 bool   // it cannot be changed anywhere
+	Said                  bool   // the head of the page says where, so the field does for screen readers alone
 	Problem               string // why the value was refused, "" if it was not
 }
 
@@ -298,7 +299,7 @@ func (e *editor) inputs(words *page.Words, form func(string) string, problems ma
 			switch {
 			case f.fixed:
 			case e.locked(f):
-				in.Locked = e.where
+				in.Locked, in.Said = e.where, e.page.Locked != ""
 			default:
 				changeable = true
 				if form != nil {

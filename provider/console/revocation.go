@@ -64,7 +64,7 @@ func (n notBefore) show(v *visit) error {
 	if n.push(v) != "" {
 		p.Actions = append(p.Actions, Action{Name: v.T("Push"), URL: v.at(at + "/push")})
 	}
-	if head.Above.URL != "" {
+	if head.Tabs == nil {
 		p.Actions = append(p.Actions, Action{Name: v.T("Cancel"), URL: head.Above.URL})
 	}
 	v.render(http.StatusOK, "panel", head.Title, p)

@@ -18,9 +18,10 @@ import (
 )
 
 // million: the same with many offline sessions in the store: start-up, memory,
-// refreshes, and what a console asks for.
+// refreshes, what a console asks for by REST, and its pages.
 func (b *bench) million() error {
-	settings := setup{realm: "revoke_refresh_token on\n\t\t\tclient many {\n\t\t\t\tsecret many-demo\n\t\t\t\tdirect_access_grants\n\t\t\t}"}
+	// The logins that the console lists are there to the end.
+	settings := setup{realm: "sso_session_idle 1d\n\t\t\tsso_session_max 7d\n\t\t\trevoke_refresh_token on\n\t\t\tclient many {\n\t\t\t\tsecret many-demo\n\t\t\t\tdirect_access_grants\n\t\t\t}"}
 	g, err := b.gateway(settings) // declares realm and clients
 	if err != nil {
 		return err
@@ -49,6 +50,9 @@ func (b *bench) million() error {
 	defer g.stop()
 	admin, err := b.console(g)
 	if err != nil {
+		return err
+	}
+	if err := b.consolePages(g, admin); err != nil {
 		return err
 	}
 	for _, workers := range []int{1, 8, 64} {
@@ -218,6 +222,9 @@ func (b *bench) fill(dir string) error {
 	if err := writeSessions(ctx, store, 0, b.sessions, reports, now); err != nil {
 		return err
 	}
+	if err := writePeople(ctx, store, reports.ID, now); err != nil {
+		return err
+	}
 	fmt.Printf("  written in %.0f s\n", time.Since(at).Seconds())
 
 	var count, first, middle []float64
@@ -323,9 +330,9 @@ func writeSessions(ctx context.Context, store *storage.Store, from, to int, c *c
 func offlineSession(i int, clientID string, now time.Time) session.ClientSession {
 	return session.ClientSession{
 		ID:      fmt.Sprintf("%016x%06x", uint64(i)*0x9e3779b97f4a7c15, i), // spread as random ones are
-		Offline: true, User: fmt.Sprintf("user-%016x", uint64(i/3)*0x9e3779b97f4a7c15), Client: clientID,
+		Offline: true, User: personID(i / 3), Client: clientID,
 		GrantType: "authorization_code", Scopes: []string{"openid", "offline_access", "profile", "email"},
-		AuthTime: now, Created: now, LastUsed: now, RotatedAt: now, Generation: 1, IP: "192.0.2.1",
+		AuthTime: now, Created: now.Add(-time.Duration(i%720) * time.Hour), LastUsed: now.Add(-time.Duration(i%48) * time.Hour), RotatedAt: now, Generation: 1, IP: address(i),
 		Browser: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
 	}
 }

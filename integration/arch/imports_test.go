@@ -31,7 +31,8 @@ var mayImport = map[string][]string{
 	"storage/transfer":    {"storage", "storage/engine"},
 	"storage/storagetest": {"storage", "storage/badger", "storage/postgres", "storage/postgres/postgrestest", "storage/seal"},
 
-	"page": nil,
+	"page":          nil,
+	"page/pagetest": {"page"},
 
 	"provider/oidc":     nil,
 	"provider/event":    nil,

@@ -1,40 +1,26 @@
 package account
 
 import (
-	"context"
-	"flag"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/nightlatch/nightlatch/page"
+	"github.com/nightlatch/nightlatch/page/pagetest"
 	"github.com/nightlatch/nightlatch/provider/realm"
 	"github.com/nightlatch/nightlatch/provider/user"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// hashed is the stylesheet's name, which a golden file does not hold.
-var hashed = regexp.MustCompile(`style\.[0-9a-f]+\.css`)
 
 var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // Every page, as it is, in testdata: a change is seen in review.
 func TestPages(t *testing.T) {
-	look, err := page.NewLook(page.Config{Resources: "/realms/demo/resources", Name: func(context.Context) string { return "demo" }})
+	p, err := NewPages(pagetest.Look(t, "/realms/demo/resources"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := NewPages(look)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const evil = `<script>alert("x")</script>`
+	const evil = pagetest.Evil
 	ends := page.English.At(t0.Add(60*24*time.Hour), t0)
 	form := Form{Action: "/realms/demo/account/x", CSRF: "proof", Fields: []Field{{"grant", evil}}}
 	used := Grant{
@@ -107,29 +93,7 @@ func TestPages(t *testing.T) {
 				w: rec, r: httptest.NewRequest(http.MethodGet, "/", nil), now: t0, words: page.English,
 				settings: realm.Settings{Name: "demo", URL: "http://id.test"}, user: &user.User{Username: "alice", FirstName: evil},
 			})
-			got := hashed.ReplaceAllString(rec.Body.String(), "style.css")
-			golden := filepath.Join("testdata", name+".html")
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("differs from %s (-update writes it):\n%s", golden, got)
-			}
-			for _, bad := range []string{evil, "<script", " style=", " onclick=", "javascript:"} {
-				if strings.Contains(got, bad) {
-					t.Errorf("the page has %s", bad)
-				}
-			}
-			if h := rec.Header(); h.Get("X-Frame-Options") != "DENY" || !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") ||
-				h.Get("Cache-Control") != "no-store" {
-				t.Errorf("headers %v", h)
-			}
+			pagetest.Golden(t, name, rec)
 		})
 	}
 }

@@ -1,47 +1,32 @@
 package web_test
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"flag"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/nightlatch/nightlatch/page"
+	"github.com/nightlatch/nightlatch/page/pagetest"
 	"github.com/nightlatch/nightlatch/provider/web"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 const resources = "/realms/demo/resources"
 
 func pages(t *testing.T) *web.Pages {
 	t.Helper()
-	look, err := page.NewLook(page.Config{Resources: resources, Name: func(context.Context) string { return "demo" }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := web.New(look)
+	p, err := web.New(pagetest.Look(t, resources))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// hashed is the stylesheet's name, which a golden file does not hold.
-var hashed = regexp.MustCompile(`style\.[0-9a-f]+\.css`)
-
 // Every page, as it is, in testdata: a change is seen in review.
 func TestPages(t *testing.T) {
 	p := pages(t)
-	const evil = `<script>alert("x")</script>`
+	const evil = pagetest.Evil
 	for name, show := range map[string]func(http.ResponseWriter, *http.Request){
 		"login": func(w http.ResponseWriter, r *http.Request) {
 			p.Login(w, r, web.Login{Action: "/login?request=a&b=c", CSRF: "proof", Client: "Portal"})
@@ -91,40 +76,7 @@ func TestPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rec := httptest.NewRecorder()
 			show(rec, httptest.NewRequest(http.MethodGet, "/", nil))
-			got := hashed.ReplaceAllString(rec.Body.String(), "style.css")
-			golden := filepath.Join("testdata", name+".html")
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("differs from %s (-update writes it):\n%s", golden, got)
-			}
-
-			if strings.Contains(got, evil) {
-				t.Error("a value is not escaped")
-			}
-			for _, attribute := range []string{" style=", " onclick=", " onload=", "javascript:"} {
-				if strings.Contains(got, attribute) {
-					t.Errorf("the page has %s, which its policy does not allow", attribute)
-				}
-			}
-			policy := rec.Header().Get("Content-Security-Policy")
-			script := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindStringSubmatch(got)
-			if (script != nil) != strings.Contains(policy, "script-src") || strings.Contains(policy, "unsafe") {
-				t.Errorf("policy %q", policy)
-			}
-			if script != nil {
-				sum := sha256.Sum256([]byte(script[1]))
-				if !strings.Contains(policy, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
-					t.Errorf("the policy does not let the page's own script run: %q", policy)
-				}
-			}
+			pagetest.Golden(t, name, rec)
 		})
 	}
 }

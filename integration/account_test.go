@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,16 +31,42 @@ func (b *browser) fits(name string) {
 			b.do(colors(scheme))
 			b.accessible(fmt.Sprintf("%s, %s, %d pixels wide", name, scheme, width))
 			b.Shot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
+			b.picture(name, width, scheme)
 		}
 	}
 	b.do(colors("light"), chromedp.EmulateReset())
 }
 
-// colors is what a person has chosen in the system.
+// picture saves what docs/screenshots shows of a page where NIGHTLATCH_SCREENSHOTS
+// names that folder: wide in the light, and as on a phone in the dark.
+func (b *browser) picture(name string, width int64, scheme string) {
+	dir := os.Getenv("NIGHTLATCH_SCREENSHOTS")
+	switch {
+	case dir == "":
+		return
+	case width == 360 && scheme == "dark":
+		name += "-360-dark"
+	case width != 1440 || scheme != "light":
+		return
+	}
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, b.pictures+name+".png"), png, 0o644)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// colors is what a person has chosen in the system, media any such choice.
 func colors(scheme string) chromedp.Action[chromedp.Void] {
+	return media("prefers-color-scheme", scheme)
+}
+
+func media(name, value string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+			Features: []*emulation.MediaFeature{{Name: name, Value: value}},
 		})
 		return err
 	})
@@ -88,6 +115,7 @@ func TestAccountConsole(t *testing.T) {
 	if want := g.URL("http://localhost:8080/realms/demo/account"); b.URL() != want {
 		t.Fatalf("the browser ended on %s, want %s", b.URL(), want)
 	}
+	b.pictures = "account-"
 	b.Wants("portal")
 	b.Wants("nightly-backup")
 	if !b.Has(`a[href*="job=nightly-backup"]`) {

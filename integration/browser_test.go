@@ -17,6 +17,8 @@ import (
 type browser struct {
 	t   *testing.T
 	ctx context.Context
+
+	pictures string // what the names of pictures begin with
 }
 
 // newBrowser starts Chromium. Without one the test is skipped, or failed where
@@ -53,7 +55,7 @@ func newBrowser(t *testing.T) *browser {
 	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
 		t.Fatalf("starting Chromium: %v", err)
 	}
-	return &browser{t, ctx}
+	return &browser{t: t, ctx: ctx}
 }
 
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {

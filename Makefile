@@ -4,10 +4,10 @@ SHELL := /bin/bash
 
 # Packages that are tested under the race detector: all that do not compile
 # Caddy. integration/ builds the real binary once and drives it from outside.
-RACE := ./storage/... ./provider/... ./adapter/... ./page
+RACE := ./storage/... ./provider/... ./adapter/... ./page/...
 REST := . ./caddymodule/... ./integration/...
 
-.PHONY: help build run fuzz bench check test test-deps race flaky postgres rest demo-clean crash
+.PHONY: help build run fuzz bench check test test-deps race flaky postgres rest demo-clean crash screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ fuzz: ## fuzz what strangers send, FUZZTIME (5000x, or 30s) for each test
 
 bench: ## measure speed and memory against baselines, about 20 minutes on 2 cores (docs/performance.md)
 	go run ./integration/bench $(BENCH)
+
+screenshots: test-deps ## make docs/screenshots anew
+	NIGHTLATCH_SCREENSHOTS=$(CURDIR)/docs/screenshots go test -count=1 ./integration -run '^(TestLook|TestAccountConsole|TestAdminConsole)$$'
 
 crash: ## 2000 faults and kills between two processes; no grant may be lost (docs/reliability.md)
 	go run ./integration/crash $(CRASH)

@@ -135,8 +135,11 @@ func (rp *RelyingParty) declined(ctx context.Context, w http.ResponseWriter, r *
 // sentence makes a text of a provider's error, harmless wherever it is shown.
 func sentence(description, code string) page.Text {
 	text := cmp.Or(description, code)
-	if text == "access_denied" {
+	switch text {
+	case "access_denied":
 		return "The request was declined."
+	case "the user declined": // as our own realm has it
+		return "You did not allow it."
 	}
 	text = strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f {

@@ -51,7 +51,7 @@ func (b *browser) picture(name string, width int64, scheme string) {
 	}
 	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, b.pictures+name+".png"), png, 0o644)
+		err = os.WriteFile(filepath.Join(dir, b.pictures+strings.ReplaceAll(name, "/", "-")+".png"), png, 0o644)
 	}
 	if err != nil {
 		b.t.Fatal(err)

@@ -17,8 +17,6 @@ var _ = []page.Text{
 	"The realm is starting.",
 	"There is no such access; it may have ended already.",
 	"This console is switched off here.",
-	// Sites show these, which they get in an authorization response.
-	"The user declined.",
 }
 
 // Names of the built-in client scopes on the consent page, which an administrator

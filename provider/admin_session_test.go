@@ -65,6 +65,7 @@ func TestAdminSessions(t *testing.T) {
 			t.Errorf("sessions by %q: %d, want %d", query, n, want)
 		}
 	}
+	c.get("ui-ext/sessions/count").has("regular", 2).has("moreRegular", false).has("offline", 3)
 	var kinds []string
 	for first := range 5 { // page by page they are the same
 		kinds = append(kinds, c.get(fmt.Sprintf("ui-ext/sessions?max=1&first=%d", first)).each("type")...)

@@ -148,7 +148,7 @@ func TestConsoleCredentials(t *testing.T) {
 	// Keys in place of a secret.
 	page = b.admin(at + "/credentials")
 	b.send(page, "edit", "clientAuthenticatorType", "client-jwt").on(at+"/credentials", 400).shows("private_key_jwt needs a key set")
-	wrong := b.send(page, "edit", "clientAuthenticatorType", "client-jwt", "attributes.jwks.string", `{"keys":[]}`).on(at+"/credentials", 400).shows("Want a JSON Web Key Set")
+	wrong := b.send(page, "edit", "clientAuthenticatorType", "client-jwt", "attributes.jwks.string", `{"keys":[]}`).on(at+"/credentials", 400).shows("This has to be a JSON Web Key Set")
 	if got := wrong.field("edit", "attributes.jwks.string"); got != `{"keys":[]}` {
 		t.Errorf("what was typed is %q now", got)
 	}

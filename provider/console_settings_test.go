@@ -89,7 +89,7 @@ func TestO36_ShorterLimitsInTheConsole(t *testing.T) {
 	w.advance(2 * time.Hour)
 	page := b.admin("settings/sessions")
 	ask := b.send(page, "edit", "offlineSessionIdleTimeout", "1", "offlineSessionIdleTimeout.unit", "h").on("settings/sessions", 200)
-	ask.shows("Of 1 offline session", "Save all the same").hides("sessions at clients", "older than")
+	ask.shows("Of 1 offline session", "Save all the same").hides("regular session", "older than")
 	c.get("").has("offlineSessionIdleTimeout", 30*86400)
 	if got := ask.field("edit", "offlineSessionIdleTimeout") + ask.field("edit", "offlineSessionIdleTimeout.unit"); got != "1h" {
 		t.Errorf("what was typed is %q now", got)
@@ -112,7 +112,7 @@ func TestO36_ShorterLimitsInTheConsole(t *testing.T) {
 	page = b.send(page, "edit", "offlineSessionMaxLifespan", "1").on("settings/sessions?done=saved", 200) // not limited
 	// Logins.
 	for _, field := range []string{"ssoSessionIdleTimeout", "ssoSessionMaxLifespan", "clientSessionIdleTimeout"} {
-		b.send(page, "edit", field, "9", field+".unit", "m").on("settings/sessions", 200).shows("at a client").hides("offline session")
+		b.send(page, "edit", field, "9", field+".unit", "m").on("settings/sessions", 200).shows("regular session").hides("offline session")
 	}
 	if rows := c.get("admin-events?operationTypes=UPDATE").list(); rows[0]["resourcePath"] != "" || rows[0]["authDetails"].(o)["username"] != "carol" || rows[0]["authDetails"].(o)["ipAddress"] != "192.0.2.1" {
 		t.Errorf("events %v", fmt.Sprint(rows[0]))

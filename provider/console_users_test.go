@@ -154,7 +154,7 @@ func TestConsoleSessions(t *testing.T) {
 
 	// All, offline ones too: the realm's not-before.
 	w.advance(time.Second)
-	ask = b.admin("sessions/end-all").shows("Sign out all active sessions?", "1 offline session is refused", "you too")
+	ask = b.admin("sessions/end-all").shows("Sign out all active sessions?", "2 sessions end", "1 offline session is refused", "you too")
 	other = w.refresh("other", other.refreshed()).ok()
 	w.advance(time.Second)
 	b.send(ask, "confirm").shows(`id="login"`) // who did it is out, too

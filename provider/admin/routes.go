@@ -60,6 +60,7 @@ var routes = slices.Concat([]route{
 	{post, "realms/{realm}/logout-all", (*call).logoutAll, realmKind, nil},
 	{post, "realms/{realm}/push-revocation", (*call).pushRevocation, realmKind, nil},
 	{get, "realms/{realm}/client-session-stats", (*call).clientSessionStats, "", nil},
+	{get, "realms/{realm}/ui-ext/sessions/count", (*call).countSessions, "", nil},
 	{get, "realms/{realm}/ui-ext/sessions", (*call).listSessions, "", []string{"first", "max", "type", "search"}},
 	{get, "realms/{realm}/sessions/{session}", (*call).getSession, "", []string{"isOffline"}},
 	{del, "realms/{realm}/sessions/{session}", (*call).deleteSession, userSession, []string{"isOffline"}},

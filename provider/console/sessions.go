@@ -188,26 +188,23 @@ func (v *visit) ending(q *question) (*question, error) {
 }
 
 // totals of the sessions of the realm.
-type totals struct{ active, offline int }
-
-func (v *visit) totals() (t totals, err error) {
-	var stats []stat
-	if err := v.get(&stats, "client-session-stats"); err != nil {
-		return t, err
-	}
-	for _, s := range stats {
-		t.active += int(s.Active)
-		t.offline += int(s.Offline)
-	}
-	return t, nil
+type totals struct {
+	Regular int  `json:"regular"`
+	More    bool `json:"moreRegular"` // there are more of them than were counted
+	Offline int  `json:"offline"`
 }
+
+func (v *visit) totals() (t totals, err error) { return t, v.get(&t, "ui-ext/sessions/count") }
 
 // endsAll says what a not-before of the realm that is set to now ends.
 func (v *visit) endsAll(t totals) []string {
+	logins := v.N(t.Regular, "%d session ends: everybody has to log in again, you too.", "%d sessions end: everybody has to log in again, you too.")
+	if t.More {
+		logins = v.N(t.Regular, "More than %d session ends: everybody has to log in again, you too.", "More than %d sessions end: everybody has to log in again, you too.")
+	}
 	return []string{
-		v.T("Everybody has to log in again, you too."),
-		v.N(t.active, "%d session at a client ends.", "%d sessions at clients end."),
-		v.N(t.offline, "%d offline session is refused from then on: no job gets a token by it until people agree again.",
+		logins,
+		v.N(t.Offline, "%d offline session is refused from then on: no job gets a token by it until people agree again.",
 			"%d offline sessions are refused from then on: no job gets a token by them until people agree again."),
 		v.T("Tokens from before are refused at once. Not before of the realm is now; who logs in afterwards is not touched."),
 	}

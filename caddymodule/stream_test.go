@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -51,9 +52,11 @@ func TestStreamsPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	cookie := g.login("alice", "/")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // what is held back never comes
+	defer cancel()
 	ask := func(method, path string, body io.Reader) *http.Response {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+g.site+path, body)
+		req, err := http.NewRequestWithContext(ctx, method, "http://"+g.site+path, body)
 		if err != nil {
 			t.Fatal(err)
 		}

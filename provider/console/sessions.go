@@ -126,7 +126,7 @@ func (v *visit) listSessions() error {
 			{ID: "type", Name: "type", Label: v.T("Type"), Kind: "choice", Options: choose(v.words(), []Option{
 				{Value: allKinds, Label: "All sessions"}, {Value: regularKind, Label: "Regular sessions"}, {Value: offlineKind, Label: "Offline sessions"},
 			}, kind)},
-			{ID: "search", Name: "search", Label: v.T("User or IP address"), Kind: "line", Value: search, Hint: v.T("The whole username, email address or IP address.")},
+			{ID: "search", Name: "search", Label: v.T("User or IP address"), Kind: "line", Value: search, Hint: v.T("The whole username, email or IP address; 192.0.2.* is how an address begins.")},
 		},
 	}
 	if kind != "" || search != "" {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,7 +43,7 @@ func (b *browser) fits(name string) {
 func (b *browser) picture(name string, width int64, scheme string) {
 	dir := os.Getenv("NIGHTLATCH_SCREENSHOTS")
 	switch {
-	case dir == "":
+	case dir == "" || b.pictured != nil && !slices.Contains(b.pictured, name):
 		return
 	case width == 360 && scheme == "dark":
 		name += "-360-dark"

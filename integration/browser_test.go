@@ -18,7 +18,8 @@ type browser struct {
 	t   *testing.T
 	ctx context.Context
 
-	pictures string // what the names of pictures begin with
+	pictures string   // what the names of pictures begin with
+	pictured []string // pages that docs/screenshots has; nil: all
 }
 
 // newBrowser starts Chromium. Without one the test is skipped, or failed where

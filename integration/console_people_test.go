@@ -23,6 +23,11 @@ func TestAdminConsolePeople(t *testing.T) {
 	}
 
 	b := newBrowser(t)
+	b.pictures, b.pictured = "admin-", []string{
+		"users", "user-new-problem", "user", "user-alice-credentials", "user-roles", "user-role-unassign", "user-alice-consents", "user-consent-revoke",
+		"user-alice-sessions", "user-delete", "sessions", "sessions-end-all", "revocation", "revocation-set", "settings-sessions", "settings-sessions-shorter",
+		"settings-tokens", "settings-events",
+	}
 	b.Open(console + "users")
 	b.Login("admin", "admin-demo")
 	b.Wants("alice@example.com")

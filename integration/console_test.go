@@ -21,6 +21,7 @@ func TestAdminConsole(t *testing.T) {
 	b.Wants("lacks the role realm-admin")
 
 	b = newBrowser(t)
+	b.pictures, b.pictured = "admin-", []string{"overview"}
 	b.Open(console)
 	b.Login("admin", "admin-demo")
 	if want := console + "/"; b.URL() != want {

@@ -49,7 +49,7 @@ func (h *Handler) Mount(mux *http.ServeMux, base string) {
 		get, post action
 		rest      map[string]answerer
 	}
-	profile := map[string]answerer{http.MethodGet: h.getProfile}
+	profile := map[string]answerer{http.MethodGet: h.getProfile, http.MethodPost: h.postProfile}
 	for path, r := range map[string]route{
 		"":              {get: h.access, rest: profile},
 		"/{$}":          {get: h.access, rest: profile},

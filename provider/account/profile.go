@@ -49,34 +49,14 @@ func (h *Handler) setProfile(v *visit) error {
 		if f.Fixed {
 			continue
 		}
-		value := strings.TrimSpace(v.params.Get(f.Name))
-		if f.Name == "email" {
-			value = strings.ToLower(value)
-		}
+		value := cleaned(f.Name, v.params.Get(f.Name))
 		given[f.Name], fields[i].Value = value, value
 	}
 	if problem := judgeProfile(given); problem != "" {
 		h.showProfile(v, fields, problem)
 		return nil
 	}
-	err := h.change(v, func(tx storage.Tx, _ bool) ([]event.Event, bool, error) {
-		before, err := user.Users.Get(tx, h.Realm, v.user.ID)
-		if err != nil {
-			return nil, false, err
-		}
-		after := *before
-		for name, into := range map[string]*string{"first_name": &after.FirstName, "last_name": &after.LastName, "email": &after.Email} {
-			if value, ok := given[name]; ok && !slices.Contains(before.ReadOnly(), name) {
-				*into = value
-			}
-		}
-		after.EmailVerified = before.EmailVerified && after.Email == before.Email
-		if after.FirstName == before.FirstName && after.LastName == before.LastName && after.Email == before.Email {
-			return nil, false, nil
-		}
-		e := event.Event{Time: v.now, Type: event.UpdateProfile, Realm: h.Realm, Subject: after.ID, Username: after.Username, Session: v.session.ID}
-		return []event.Event{e}, false, user.Users.Put(tx, h.Realm, after.ID, &after)
-	})
+	err := h.saveProfile(v, v.session.ID, func(*user.User) error { return nil }, given)
 	switch {
 	case errors.Is(err, storage.ErrTaken):
 		h.showProfile(v, fields, problemTaken)
@@ -86,6 +66,47 @@ func (h *Handler) setProfile(v *visit) error {
 		v.done("/profile", "profile")
 	}
 	return nil
+}
+
+// profileOf finds what a person may change of himself.
+func profileOf(u *user.User) map[string]*string {
+	return map[string]*string{"first_name": &u.FirstName, "last_name": &u.LastName, "email": &u.Email}
+}
+
+// cleaned is a value as it is kept.
+func cleaned(name, value string) string {
+	value = strings.TrimSpace(value)
+	if name == "email" {
+		value = strings.ToLower(value)
+	}
+	return value
+}
+
+// saveProfile writes what the form, or a call, gives, but what the configuration
+// declares, if judge agrees that it may be written over the user as he is. sid is
+// the session that it comes from. storage.ErrTaken: the mail address is another's.
+func (h *Handler) saveProfile(v *visit, sid string, judge func(*user.User) error, given map[string]string) error {
+	return h.change(v, func(tx storage.Tx, _ bool) ([]event.Event, bool, error) {
+		before, err := user.Users.Get(tx, h.Realm, v.user.ID)
+		if err == nil {
+			err = judge(before)
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		after := *before
+		for name, into := range profileOf(&after) {
+			if value, ok := given[name]; ok && !slices.Contains(before.ReadOnly(), name) {
+				*into = value
+			}
+		}
+		after.EmailVerified = before.EmailVerified && after.Email == before.Email
+		if after.FirstName == before.FirstName && after.LastName == before.LastName && after.Email == before.Email {
+			return nil, false, nil
+		}
+		e := event.Event{Time: v.now, Type: event.UpdateProfile, Realm: h.Realm, Subject: after.ID, Username: after.Username, Session: sid}
+		return []event.Event{e}, false, user.Users.Put(tx, h.Realm, after.ID, &after)
+	})
 }
 
 // judgeProfile tells what is wrong with the values, "" for nothing.

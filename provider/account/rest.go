@@ -30,7 +30,8 @@ type object = map[string]any
 // call is a request of the REST in somebody's name.
 type call struct {
 	*visit
-	sid string // of the token
+	sid    string         // of the token
+	client *client.Client // that it was issued to
 }
 
 // answerer answers a call; nil: 204.
@@ -39,9 +40,14 @@ type answerer func(*call) (any, error)
 // mountREST serves the paths that have no page.
 func (h *Handler) mountREST(mux *http.ServeMux, at string) {
 	for path, by := range map[string]map[string]answerer{
-		"/applications/{client}/consent": {http.MethodGet: h.getConsent, http.MethodDelete: h.deleteConsent},
-		"/sessions/{id}":                 {http.MethodDelete: h.deleteSession},
-		"/credentials":                   {http.MethodGet: h.getCredentials},
+		"/applications/{client}/consent": {
+			http.MethodGet: h.getConsent, http.MethodPost: h.putConsent, http.MethodPut: h.putConsent, http.MethodDelete: h.deleteConsent,
+		},
+		"/sessions/{id}":    {http.MethodDelete: h.deleteSession},
+		"/sessions/devices": {http.MethodGet: h.getDevices},
+		"/credentials":      {http.MethodGet: h.getCredentials},
+		"/groups":           {http.MethodGet: h.getGroups},
+		"/linked-accounts":  {http.MethodGet: h.getLinkedAccounts},
 	} {
 		mux.HandleFunc(at+path, func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, by) })
 	}
@@ -56,7 +62,7 @@ func wantsJSON(r *http.Request) bool {
 }
 
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, by map[string]answerer) {
-	methods := []string{http.MethodGet, http.MethodDelete}
+	methods := []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
 	if r.Method == http.MethodOptions {
 		endpoint.CORS(w, r, []string{"*"}, methods...) // a preflight has no token
 		return
@@ -77,7 +83,10 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, by map[string]a
 	if err == nil {
 		body, err = act(c)
 	}
+	var wrong *problem
 	switch {
+	case errors.As(err, &wrong):
+		endpoint.JSON(w, wrong.status, wrong.body)
 	case err != nil:
 		endpoint.Error(w, r, h.Log, err)
 	case body == nil:
@@ -140,7 +149,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request) (*call, *client.C
 		}
 		return nil
 	})
-	return &call{visit: v, sid: access.Session}, who, err
+	return &call{visit: v, sid: access.Session, client: who}, who, err
 }
 
 var errNoToken = oidc.Errorf(oidc.CodeInvalidToken, "access token is missing")
@@ -165,11 +174,55 @@ func (h *Handler) getCredentials(c *call) (any, error) {
 	}}, nil
 }
 
-// getSessions answers SessionRepresentations; times are Unix seconds.
+// getSessions answers SessionRepresentations.
 func (h *Handler) getSessions(c *call) (any, error) {
-	var out []object
-	err := h.Store.View(c.r.Context(), func(tx storage.Tx) error {
-		out = []object{}
+	out := []object{}
+	err := h.eachLogin(c, func(_ *session.UserSession, said object) { out = append(out, said) }, func() { out = out[:0] })
+	return out, err
+}
+
+// getDevices answers DeviceRepresentations: the sessions by the browser that they are
+// in, the one used last first.
+func (h *Handler) getDevices(c *call) (any, error) {
+	out, by := []object{}, map[string]int{}
+	err := h.eachLogin(c, func(us *session.UserSession, said object) {
+		i, known := by[us.Browser]
+		if !known {
+			system, mobile := systemOf(us.Browser)
+			i, by[us.Browser] = len(out), len(out)
+			out = append(out, object{
+				"os": system, "osVersion": "Unknown", "device": "Other", "mobile": mobile, "browser": said["browser"],
+				"ipAddress": said["ipAddress"], "lastAccess": said["lastAccess"], "current": false, "sessions": []object{},
+			})
+		}
+		out[i]["sessions"] = append(out[i]["sessions"].([]object), said)
+		out[i]["current"] = out[i]["current"].(bool) || said["current"].(bool)
+	}, func() { out = out[:0]; clear(by) })
+	return out, err
+}
+
+// systemOf finds in a User-Agent what a device runs, in Keycloak's words.
+func systemOf(agent string) (name string, mobile bool) {
+	for _, s := range []struct {
+		sign, name string
+		mobile     bool
+	}{
+		{"Android", "Android", true}, {"iPhone", "iOS", true}, {"iPad", "iOS", true}, {"Windows", "Windows", false},
+		{"Mac OS X", "Mac OS X", false}, {"CrOS", "Chrome OS", false}, {"Linux", "Linux", false},
+	} {
+		if strings.Contains(agent, s.sign) {
+			return s.name, s.mobile
+		}
+	}
+	return "Other", false
+}
+
+// eachLogin calls fn with the logins that work, the one used last first, each with its
+// SessionRepresentation; times are Unix seconds. begin is called before, perhaps
+// more than once.
+func (h *Handler) eachLogin(c *call, fn func(*session.UserSession, object), begin func()) error {
+	return h.Store.View(c.r.Context(), func(tx storage.Tx) error {
+		begin()
 		rows, err := session.UserSessions.ListBy(tx, h.Realm, "user", c.user.ID, "", most)
 		if err != nil {
 			return err
@@ -194,15 +247,28 @@ func (h *Handler) getSessions(c *call) (any, error) {
 				}
 			}
 			_, life := policy.LoginLimits(us.RememberMe)
-			out = append(out, object{
+			fn(us, object{
 				"id": us.ID, "ipAddress": us.IP, "started": us.Started.Unix(), "lastAccess": us.LastAccess.Unix(),
 				"expires": us.Started.Add(life).Unix(), "clients": clients, "browser": page.English.Browser(us.Browser), "current": us.ID == c.sid,
 			})
 		}
 		return nil
 	})
-	return out, err
 }
+
+// getGroups answers GroupRepresentations. A group is its name here.
+func (h *Handler) getGroups(c *call) (any, error) {
+	out := []object{}
+	for _, name := range slices.Sorted(slices.Values(c.user.Groups)) {
+		out = append(out, object{
+			"id": oidc.NamedID("group", h.Realm, name), "name": name[strings.LastIndex(name, "/")+1:], "path": "/" + name,
+		})
+	}
+	return out, nil
+}
+
+// getLinkedAccounts answers none: a realm has no other providers to log in by.
+func (h *Handler) getLinkedAccounts(*call) (any, error) { return []object{}, nil }
 
 // deleteSessions signs out everywhere else, with current=true here too.
 func (h *Handler) deleteSessions(c *call) (any, error) {
@@ -332,13 +398,19 @@ func (h *Handler) related(tx storage.Tx, v *visit) (used, offline map[string]boo
 
 var errNoClient = oidc.Errorf(oidc.CodeInvalidRequest, "No client with clientId found").WithStatus(http.StatusNotFound)
 
+// application is the client that the path names.
+func (h *Handler) application(tx storage.Tx, c *call) (*client.Client, error) {
+	one, err := client.ByName(tx, h.Realm, c.r.PathValue("client"))
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, errNoClient
+	}
+	return one, err
+}
+
 func (h *Handler) getConsent(c *call) (any, error) {
 	var out any
 	err := h.Store.View(c.r.Context(), func(tx storage.Tx) error {
-		one, err := client.ByName(tx, h.Realm, c.r.PathValue("client"))
-		if errors.Is(err, storage.ErrNotFound) {
-			return errNoClient
-		}
+		one, err := h.application(tx, c)
 		if err != nil {
 			return err
 		}
@@ -357,10 +429,7 @@ func (h *Handler) getConsent(c *call) (any, error) {
 // person (O65); there may have been neither.
 func (h *Handler) deleteConsent(c *call) (any, error) {
 	return nil, h.change(c.visit, func(tx storage.Tx, _ bool) ([]event.Event, bool, error) {
-		one, err := client.ByName(tx, h.Realm, c.r.PathValue("client"))
-		if errors.Is(err, storage.ErrNotFound) {
-			return nil, false, errNoClient
-		}
+		one, err := h.application(tx, c)
 		if err != nil {
 			return nil, false, err
 		}

@@ -3,6 +3,7 @@ package provider_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -330,5 +331,67 @@ func TestAdminClientScope(t *testing.T) {
 		if s["name"] == "offline_access" {
 			c.delete("client-scopes/"+s["id"].(string)).refused(400, "built in")
 		}
+	}
+}
+
+// People are found by how their names begin, in parts that look at few of them.
+func TestAdminUserSearch(t *testing.T) {
+	w := newWorld(t)
+	c := w.console()
+	w.people(3000, func(u *user.User) {
+		if u.Username == "p-00007" {
+			u.FirstName, u.LastName = "P-00007", "Seventh"
+		}
+	})
+	find := func(query string) (names []string, looked int, next string) {
+		t.Helper()
+		got := c.get("users/search?" + query).object()
+		for _, u := range got["users"].([]any) {
+			names = append(names, u.(o)["username"].(string))
+		}
+		return names, int(got["searched"].(float64)), got["next"].(string)
+	}
+	for query, want := range map[string]string{
+		"search=alice": "alice", "search=ALICE": "alice", "search=liddell": "alice", "search=alice+liddell": "alice", "search=alice+nobody": "",
+		"search=p-00007": "p-00007", "search=%22p-0000%22": "", "search=%22p-00007%22": "p-00007", "search=seventh": "p-00007", "search=p-0000*+seventh": "p-00007",
+		"search=nobody": "", "search=*lidd*": "alice", "search=p-00007@example.com": "p-00007", "search=p-0001&max=2": "p-00010 p-00011",
+	} {
+		if names, _, _ := find(query); strings.Join(names, " ") != want {
+			t.Errorf("%s finds %v, want %s", query, names, want)
+		}
+	}
+	// Everybody, once, in parts.
+	for query, want := range map[string]int{"": 3003, "search=p-": 3000, "search=last": 2999, "search=*p-*": 3000, "search=first+last3": 300} {
+		seen, after := map[string]bool{}, ""
+		for parts := 0; ; parts++ {
+			names, looked, next := find(query + "&max=700&after=" + after)
+			for _, name := range names {
+				if seen[name] {
+					t.Fatalf("%s finds %s twice", query, name)
+				}
+				seen[name] = true
+			}
+			if looked > 10_000 || parts > 100 {
+				t.Fatalf("%s looked at %d names in a part, the %d-th", query, looked, parts)
+			}
+			if after = next; after == "" {
+				break
+			}
+		}
+		if len(seen) != want {
+			t.Errorf("%s finds %d, want %d", query, len(seen), want)
+		}
+	}
+	// What few are like among many is not sought to the end in one part.
+	if names, looked, next := find("search=last+*nobody*"); len(names) != 0 || looked > 1000 || next == "" {
+		t.Errorf("found %v, looked at %d, goes on at %q", names, looked, next)
+	}
+	for _, query := range []string{"max=0", "after=x", "search=alice&after=" + storage.Entry{Value: "bob", ID: "x"}.String(), "first=1", "exact=true"} {
+		c.call("GET", "users/search?"+query, nil).is(400)
+	}
+	// Service accounts are found nowhere.
+	w.post("token", "reports", "grant_type", "client_credentials").ok()
+	if names, _, _ := find("search=service-account"); len(names) != 0 {
+		t.Errorf("found %v", names)
 	}
 }

@@ -2,6 +2,8 @@ package provider_test
 
 import (
 	"fmt"
+	"html"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -20,10 +22,16 @@ func TestConsoleUsers(t *testing.T) {
 	for i := range 45 {
 		c.send("users", o{"username": "person-" + string(rune('a'+i/26)) + string(rune('a'+i%26)), "enabled": i%2 == 0}).is(201)
 	}
-	second := b.admin("users?search=person&first=20").shows("45 users", "person-au", "person-bn", "first=40", "Disabled", "Delete person-au").hides("person-at", "person-bo")
-	second.shows(`rel="prev" href="/admin/demo/console/users?search=person"`)
-	b.admin("users?search=person&first=40").shows("person-bo", "person-bs").hides("first=60")
-	b.admin("users?first=x").on("users?first=x", 400).shows("whole number")
+	next := regexp.MustCompile(`rel="next" href="/admin/demo/console/([^"]+)"`)
+	first := b.admin("users?search=person").shows("person-aa", "person-at", "Disabled", "Delete person-at").hides("person-au", "First page")
+	second := b.admin(html.UnescapeString(next.FindStringSubmatch(first.body)[1])).shows("person-au", "person-bn").hides("person-at", "person-bo")
+	second.shows(`rel="first" href="/admin/demo/console/users?search=person"`)
+	third := b.admin(html.UnescapeString(next.FindStringSubmatch(second.body)[1])).shows("person-bo", "person-bs")
+	if next.MatchString(third.body) {
+		t.Error("the last page goes on")
+	}
+	b.admin("users").shows("48 users", "alice", "person-aq").hides("person-ar")
+	b.admin("users?after=x").on("users?after=x", 400)
 }
 
 // A user is made, changed, disabled, enabled and deleted; what is wrong is said

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -230,6 +231,27 @@ func (t *Table[T]) uniqueKey(scope, index, value string) []byte {
 
 // Entry is a row of an index: a record's id under one of its values.
 type Entry struct{ Value, ID string }
+
+// ErrCursor: a text that should say where a list goes on says nothing of that list.
+var ErrCursor = errors.New("not where this list could go on")
+
+// String is the entry as a text that may stand in an address; ParseEntry reads it.
+func (e Entry) String() string {
+	return base64.RawURLEncoding.EncodeToString(Key(e.Value, e.ID))
+}
+
+// ParseEntry reads what String wrote, or returns ErrCursor.
+func ParseEntry(text string) (Entry, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return Entry{}, ErrCursor
+	}
+	parts, err := Parts(raw)
+	if err != nil || len(parts) != 2 || parts[1] == "" {
+		return Entry{}, ErrCursor
+	}
+	return Entry{parts[0], parts[1]}, nil
+}
 
 // Between pages through an index in the order of values, then ids: entries
 // greater than after and with a value of at most to. An after without ID begins

@@ -74,15 +74,18 @@ func each[T any](tx storage.Tx, table *storage.Table[T], realmName, index string
 		if err != nil {
 			return err
 		}
-		for _, e := range entries {
-			record, err := table.Get(tx, realmName, e.ID)
-			if err != nil {
-				return err
-			}
-			if !fn(record) {
+		ids := make([]string, len(entries))
+		for i, e := range entries {
+			ids[i], after = e.ID, e
+		}
+		rows, err := table.GetMany(tx, realmName, ids)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if !fn(row.Record) {
 				return nil
 			}
-			after = e
 		}
 		if len(entries) < page {
 			return nil

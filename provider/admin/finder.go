@@ -61,24 +61,10 @@ func (c *call) finder() (f finder, err error) {
 		f.id = id
 		return f, nil
 	}
-	for _, word := range strings.Fields(strings.ToLower(search)) {
-		f.matches = append(f.matches, func(u *user.User) bool {
-			return slices.ContainsFunc([]string{u.Username, u.Email, u.FirstName, u.LastName}, func(have string) bool {
-				return wordMatches(word, strings.ToLower(have))
-			})
-		})
+	for _, word := range user.Words(search) {
+		f.matches = append(f.matches, word.Fits)
 	}
 	return f, nil
-}
-
-func wordMatches(word, have string) bool {
-	if whole, ok := strings.CutPrefix(word, `"`); ok && strings.HasSuffix(whole, `"`) {
-		return have == strings.TrimSuffix(whole, `"`)
-	}
-	if anywhere, ok := strings.CutPrefix(word, "*"); ok {
-		return strings.Contains(have, strings.TrimSuffix(anywhere, "*"))
-	}
-	return strings.HasPrefix(have, strings.TrimSuffix(word, "*"))
 }
 
 // find calls fn with the users that are asked for, by username, until it has
@@ -135,14 +121,15 @@ func (c *call) listUsers() (any, error) {
 			if err != nil {
 				return err
 			}
+			ids := []string{}
 			for _, e := range entries[min(first, len(entries)):] {
-				u, err := user.Users.Get(tx, c.Realm, e.ID)
-				if err != nil {
-					return err
-				}
-				out = append(out, userMembers.show(&userView{User: *u}))
+				ids = append(ids, e.ID)
 			}
-			return nil
+			rows, err := user.Users.GetMany(tx, c.Realm, ids)
+			for _, row := range rows {
+				out = append(out, userMembers.show(&userView{User: *row.Record}))
+			}
+			return err
 		}
 		return f.find(tx, c.Realm, func(u *user.User) bool {
 			if skip > 0 {
@@ -173,4 +160,34 @@ func (c *call) countUsers() (any, error) {
 		return f.find(tx, c.Realm, func(*user.User) bool { n++; return true })
 	})
 	return n, err
+}
+
+// searchUsers looks for people by index, and looks at a bounded number of them for
+// one answer: next says where the search goes on, "" at its end. Keycloak has no
+// such call.
+func (c *call) searchUsers() (any, error) {
+	_, most, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	if most == 0 {
+		return nil, bad("max", "want a whole number from 1 to %d", mostMax)
+	}
+	var out object
+	err = c.view(func(tx storage.Tx) error {
+		found, err := user.Search(tx, c.Realm, user.Words(c.query.Get("search")), c.query.Get("after"), most)
+		if errors.Is(err, storage.ErrCursor) {
+			return bad("after", "want what next said of this search")
+		}
+		if err != nil {
+			return err
+		}
+		users := []object{}
+		for _, u := range found.Users {
+			users = append(users, userMembers.show(&userView{User: *u}))
+		}
+		out = object{"users": users, "searched": found.Looked, "next": found.Next}
+		return nil
+	})
+	return out, err
 }

@@ -100,6 +100,7 @@ var routes = slices.Concat([]route{
 	{get, "realms/{realm}/users", (*call).listUsers, "", people},
 	{post, "realms/{realm}/users", (*call).createUser, userKind, nil},
 	{get, "realms/{realm}/users/count", (*call).countUsers, "", people},
+	{get, "realms/{realm}/users/search", (*call).searchUsers, "", []string{"search", "after", "max"}},
 	{get, "realms/{realm}/users/{user}", (*call).getUser, "", []string{"userProfileMetadata"}},
 	{put, "realms/{realm}/users/{user}", (*call).putUserBody, userKind, nil},
 	{del, "realms/{realm}/users/{user}", (*call).deleteUser, userKind, nil},

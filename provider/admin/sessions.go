@@ -182,7 +182,7 @@ func (c *call) searchClientOffline() (any, error) {
 			return err
 		}
 		found, err := session.SearchOffline(tx, c.Realm, cl, f, c.query.Get("after"), most)
-		if errors.Is(err, session.ErrCursor) {
+		if errors.Is(err, storage.ErrCursor) {
 			return bad("after", "want what next said of this search")
 		}
 		if err != nil {
@@ -521,30 +521,22 @@ type lister struct {
 func (l *lister) full() bool { return len(l.out) >= l.most }
 
 func (l *lister) online() error {
-	if l.user == "" {
-		return l.logins()
+	if l.address != "" {
+		return walk(l, regular, &session.UserSessions, func(after storage.Entry, limit int) ([]storage.Entry, error) {
+			return session.LoginsAt(l.tx, l.c.Realm, l.address, after, limit)
+		}, l.c.showOnline)
 	}
-	n, err := session.UserSessions.Count(l.tx, l.c.Realm, "user", l.user)
+	index, value := "all", session.All
+	if l.user != "" {
+		index, value = "user", l.user
+	}
+	n, err := session.UserSessions.Count(l.tx, l.c.Realm, index, value)
 	if err != nil {
 		return err
 	}
 	return add(l, n, regular, func(tx storage.Tx, first, most int) ([]storage.Row[session.UserSession], error) {
-		return session.UserSessions.PageBy(tx, l.c.Realm, "user", l.user, first, most)
+		return session.UserSessions.PageBy(tx, l.c.Realm, index, value, first, most)
 	}, l.c.showOnline)
-}
-
-// logins reads the user sessions of the whole realm in the order of their start, or
-// those from an address.
-func (l *lister) logins() error {
-	next := func(after storage.Entry, limit int) ([]storage.Entry, error) {
-		return session.UserSessions.Between(l.tx, l.c.Realm, "started", after, last, limit)
-	}
-	if l.address != "" {
-		next = func(after storage.Entry, limit int) ([]storage.Entry, error) {
-			return session.LoginsAt(l.tx, l.c.Realm, l.address, after, limit)
-		}
-	}
-	return walk(l, regular, &session.UserSessions, next, l.c.showOnline)
 }
 
 // walk takes what the page still needs from an index that has no counters: it reads

@@ -172,7 +172,7 @@ func (v *visit) searchOffline(c clientView, params []string) (Table, error) {
 	t.Empty = v.T("No offline session is like this.")
 	t.Total = v.N(len(found.Sessions), "%d offline session found", "%d offline sessions found")
 	if v.Params.Get("after") != "" {
-		t.Newer = v.at(at, params...) // a search goes one way: this is its beginning
+		t.First = v.at(at, params...)
 	}
 	if found.Next != "" {
 		t.Older = v.at(at, slices.Concat(params, []string{"after", found.Next})...)

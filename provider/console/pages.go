@@ -106,6 +106,7 @@ type Table struct {
 	Columns []string
 	Rows    []Row
 	Empty   string // what stands there when there are no rows
+	First   string // address of the first page, of a list that only goes on; "" on it
 	Newer   string // address of the page before, "" for none
 	Older   string // address of the next page, "" for none
 	Actions []Action

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/nightlatch/nightlatch/page"
 )
 
 const usersMenu = "users"
@@ -85,22 +88,39 @@ func (v *visit) userQuestion(p *person, tab, question string) *question {
 // listUsers shows the people of the realm.
 func (v *visit) listUsers() error {
 	search := v.Params.Get("search")
-	people, p, err := listed[person](v, "first", "users", "search", search)
-	if err != nil {
-		return err
+	var found struct {
+		Users    []person `json:"users"`
+		Searched int      `json:"searched"`
+		Next     string   `json:"next"`
 	}
-	total := 0
-	if err := v.get(&total, "users/count", "search", search); err != nil {
+	if err := v.get(&found, "users/search", "search", search, "after", v.Params.Get("after"), "max", strconv.Itoa(perPage)); err != nil {
 		return err
 	}
 	table := Table{
-		Caption: v.T("Users"), Columns: []string{v.T("Username"), v.T("Name"), v.T("Email"), v.T("Created")}, Total: v.N(total, "%d user", "%d users"),
+		Caption: v.T("Users"), Columns: []string{v.T("Username"), v.T("Name"), v.T("Email"), v.T("Created")},
 		Empty: v.T("There are no users yet."),
 	}
-	if search != "" {
+	switch {
+	case search == "":
+		total := 0
+		if err := v.get(&total, "users/count"); err != nil {
+			return err
+		}
+		table.Total = v.N(total, "%d user", "%d users")
+	case found.Next != "" && len(found.Users) < perPage:
+		table.Empty = v.T("None here is like this; there are more to look at.")
+		table.Total = v.N(len(found.Users), "%d user found among the %[2]s names looked at so far; Next goes on.",
+			"%d users found among the %[2]s names looked at so far; Next goes on.", page.Number(found.Searched))
+	default:
 		table.Empty = v.T("Nobody is called so: a search finds how a username, a name or an address begins.")
 	}
-	for _, one := range people {
+	if v.Params.Get("after") != "" {
+		table.First = v.at("users", "search", search)
+	}
+	if found.Next != "" {
+		table.Older = v.at("users", "search", search, "after", found.Next)
+	}
+	for _, one := range found.Users {
 		at := v.at(path("users", one.ID))
 		username := Cell{Text: one.Username, URL: at}
 		if !one.Enabled {
@@ -112,7 +132,6 @@ func (v *visit) listUsers() error {
 		}
 		table.Rows = append(table.Rows, row)
 	}
-	p.turn(v, &table, "users", "search", search)
 	find := &Search{
 		Action: v.at("users"),
 		Inputs: []Input{{ID: "search", Name: "search", Label: v.T("Search"), Kind: "line", Value: search, Hint: v.T("Username, name or email address; *part* finds it anywhere.")}},

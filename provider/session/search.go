@@ -1,8 +1,6 @@
 package session
 
 import (
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -48,21 +46,18 @@ type Found struct {
 // 20 ms of reading, whatever is looked for.
 const searchBudget = 1000
 
-// ErrCursor: what should say where a search goes on says nothing of that search.
-var ErrCursor = errors.New("not where this search could go on")
-
 // SearchOffline looks for offline sessions of a client, at most limit of them, in
 // the order of the index that leaves out most: by person, by address, or by the
 // hour. It looks at a bounded number of sessions, so a part may have few, or none,
-// and yet a Next, from which after goes on. A session of an epoch that is over is
+// and yet a Next, from which after goes on; storage.ErrCursor refuses another after. A session of an epoch that is over is
 // never found.
 func SearchOffline(tx storage.Tx, realm string, c *client.Client, f Filter, after string, limit int) (Found, error) {
 	index, from, to := f.index(c)
 	at := storage.Entry{Value: from}
 	if after != "" {
 		var err error
-		if at, err = cursor(after); err != nil || at.Value < from || at.Value > to {
-			return Found{}, ErrCursor
+		if at, err = storage.ParseEntry(after); err != nil || at.Value < from || at.Value > to {
+			return Found{}, storage.ErrCursor
 		}
 	}
 	var out Found
@@ -95,22 +90,13 @@ func SearchOffline(tx storage.Tx, realm string, c *client.Client, f Filter, afte
 			// Nothing is to be read behind it if the last entry is the last of all.
 			rest, err := ClientSessions.Between(tx, realm, index, at, to, 1)
 			if err == nil && len(rest) > 0 {
-				out.Next = base64.RawURLEncoding.EncodeToString([]byte(at.Value + "\n" + at.ID))
+				out.Next = at.String()
 			}
 			return out, err
 		case len(entries) < want:
 			return out, nil
 		}
 	}
-}
-
-func cursor(text string) (storage.Entry, error) {
-	raw, err := base64.RawURLEncoding.DecodeString(text)
-	value, id, ok := strings.Cut(string(raw), "\n")
-	if err != nil || !ok || id == "" {
-		return storage.Entry{}, ErrCursor
-	}
-	return storage.Entry{Value: value, ID: id}, nil
 }
 
 // index is the one that leaves out most, with the values between which the search

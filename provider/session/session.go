@@ -81,14 +81,20 @@ func (cs *ClientSession) SID() string {
 	return cs.ID
 }
 
-// UserSessions by sid; indexes "user" and "client", counted, and "address". "accessed" and "started" order by
+// All is the one value of the index "all" of UserSessions.
+const All = "all"
+
+// UserSessions by sid; indexes "user", "client" and "all", counted, and "address". "accessed" and "started" order by
 // the hour, for the sweeper, remembered logins apart from the others.
 var UserSessions = storage.Table[UserSession]{
 	Name: "user_session",
 	Indexes: map[string]storage.Index[UserSession]{
-		"user":     {Counted: true, Values: func(s *UserSession) []string { return []string{s.User} }},
-		"client":   {Counted: true, Values: func(s *UserSession) []string { return s.Clients }},
-		"address":  {Values: func(s *UserSession) []string { return []string{s.IP} }},
+		"user":    {Counted: true, Values: func(s *UserSession) []string { return []string{s.User} }},
+		"client":  {Counted: true, Values: func(s *UserSession) []string { return s.Clients }},
+		"address": {Values: func(s *UserSession) []string { return []string{s.IP} }},
+		// Two rows more for each login, so that an administrator may turn to any page
+		// of the list of all.
+		"all":      {Counted: true, Values: func(*UserSession) []string { return []string{All} }},
 		"accessed": {Values: func(s *UserSession) []string { return []string{memory(s.RememberMe) + hour(s.LastAccess)} }},
 		"started":  {Values: func(s *UserSession) []string { return []string{memory(s.RememberMe) + hour(s.Started)} }},
 	},

@@ -69,8 +69,8 @@ const People = "people"
 
 // Users by ID; unique indexes "username" and "email" (lower case), index
 // "service_account" by client, "role" by the roles given directly. Service
-// accounts apart, "people" counts all and "name" orders them by username (lower
-// case).
+// accounts apart, "people" counts all, "name" orders them by username and "names" by
+// each name and the address (lower case).
 var Users = storage.Table[User]{
 	Name: "user",
 	Indexes: map[string]storage.Index[User]{
@@ -84,6 +84,12 @@ var Users = storage.Table[User]{
 		"role":   {Counted: true, Values: func(u *User) []string { return u.Roles }},
 		"people": {Counted: true, Values: person(func(*User) string { return People })},
 		"name":   {Values: person(func(u *User) string { return strings.ToLower(u.Username) })},
+		"names": {Values: func(u *User) []string {
+			if u.ServiceAccountOf != "" {
+				return nil
+			}
+			return names(u)
+		}},
 		"service_account": {Values: func(u *User) []string {
 			if u.ServiceAccountOf == "" {
 				return nil

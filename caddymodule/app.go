@@ -74,7 +74,9 @@ type App struct {
 	listener *listener
 	jobs     *jobs.Handler
 	vaults   map[string]*vault.Provider
-	ready    chan struct{} // closed when requests may be served
+	ready    chan struct{}   // closed when requests may be served
+	failed   context.Context // done when they never will be: the configuration did not start
+	giveUp   context.CancelFunc
 	activate sync.Once
 	active   bool
 	stop     context.CancelFunc
@@ -102,6 +104,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // a server that holds it.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log, a.zap, a.ready = ctx, ctx.Slogger(), ctx.Logger(), make(chan struct{})
+	a.failed, a.giveUp = context.WithCancel(context.Background())
 	if err := resolve(a); err != nil {
 		return err
 	}
@@ -219,6 +222,8 @@ func (a *App) enter(ctx context.Context) (ok bool) {
 		select {
 		case <-a.ready:
 		case <-t.C:
+			return false
+		case <-a.failed.Done():
 			return false
 		case <-ctx.Done():
 			return false

@@ -113,9 +113,12 @@ func (g *gateway) lifespan() int {
 		})
 	}
 	resp, err := ask()
-	if err != nil {
+	if err != nil || resp.StatusCode == http.StatusServiceUnavailable {
 		// A reload that failed may have begun to listen beside the old servers, and
-		// closes what it had just accepted.
+		// closes what it had just accepted, or gives it up.
+		if err == nil {
+			resp.Body.Close()
+		}
 		resp, err = ask()
 	}
 	if err != nil {

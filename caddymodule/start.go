@@ -224,6 +224,9 @@ const stragglers = 5 * time.Second
 // Cleanup gives the store back. Caddy calls it also when Provision or Start has
 // failed, and then there may be nothing to give.
 func (a *App) Cleanup() error {
+	if a.giveUp != nil && !a.active {
+		a.giveUp()
+	}
 	if a.lease == nil {
 		if a.provisioned {
 			err := a.check()

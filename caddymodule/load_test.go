@@ -98,6 +98,15 @@ func TestExamplesLoad(t *testing.T) {
 	if err := os.WriteFile(jwks, []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	dress := t.TempDir() // what the pages are dressed with
+	for name, text := range map[string]string{"house.svg": `<svg xmlns="http://www.w3.org/2000/svg"/>`, "portal.png": "\x89PNG\r\n\x1a\n", "pages/style.css": "main { margin: 0 }"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dress, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dress, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, file := range []string{"../Caddyfile.example", "../docs/Caddyfile.full"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -107,6 +116,9 @@ func TestExamplesLoad(t *testing.T) {
 		config = strings.ReplaceAll(config, "/run/secrets/nightlatch.key", jwks) // any text: validating opens no store
 		if _, warnings := adapt(t, config); len(warnings) > 0 {
 			t.Errorf("%s: %v", file, warnings)
+		}
+		for _, name := range []string{"house.svg", "portal.png", "pages"} {
+			config = strings.ReplaceAll(config, " ./"+name+" ", " "+filepath.Join(dress, name)+" ")
 		}
 		if err := load(t, config); err != nil {
 			t.Errorf("%s: %v", file, err)

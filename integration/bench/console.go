@@ -92,12 +92,13 @@ func (b *bench) consolePages(g *gateway, admin *administrator) error {
 		{"offline access by last refresh", at + "/offline?lastRefreshFrom=" + day(-1)},
 		{"offline access, nothing found in a part", at + "/offline?ipAddress=10.3.*&issuedFrom=" + day(-40) + "&issuedTo=" + day(-39)},
 		{"users", "users"},
-		{"users, a page in the middle", fmt.Sprintf("users?first=%d", persons/2)},
-		{"users, the last page", fmt.Sprintf("users?first=%d", persons-10)},
+		{"users, a page in the middle", "users?after=" + behind(persons/2)},
+		{"users, the last page", "users?after=" + behind(persons-10)},
 		{"users, search by how a name begins", "users?search=p-0500"},
 		{"users, search by a last name", "users?search=last776"},
 		{"users, search by a part of a name", "users?search=*99999*"},
 		{"users, search by two words", "users?search=first999+last776"},
+		{"users, search by two words that never meet", "users?search=first+*nobody*"},
 		{"users, search for nobody", "users?search=nobody"},
 		{"a user's sessions", one + "/sessions"},
 		{"a user's consents", one + "/consents"},
@@ -128,6 +129,11 @@ func (b *bench) consolePages(g *gateway, admin *administrator) error {
 		fmt.Printf("    %-45s %s ms%s\n", page.name, show(took, 1), over)
 	}
 	return nil
+}
+
+// behind is where the list of users goes on behind the i-th of the people.
+func behind(i int) string {
+	return storage.Entry{Value: fmt.Sprintf("p-%06d", i), ID: personID(i)}.String()
 }
 
 // open opens a page and tells how many milliseconds it took.

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/nightlatch/nightlatch/adapter"
@@ -23,12 +22,11 @@ func (s *Site) failed(w http.ResponseWriter, r *http.Request, f adapter.Failure)
 		f.Page(w, r)
 		return nil
 	})
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok || s.server == nil || s.server.Errors == nil {
+	if s.server == nil || s.server.Errors == nil {
 		f.Page(w, r)
 		return
 	}
-	say(repl, f)
+	callerOf(r).failure = &f
 	// What a provider or a person calls itself is no markup, wherever a page puts it.
 	err := caddyhttp.Error(f.Status, errors.New(html.EscapeString(f.Text)))
 	rec := caddyhttp.NewResponseRecorder(w, nil, nil)
@@ -41,15 +39,20 @@ func (s *Site) failed(w http.ResponseWriter, r *http.Request, f adapter.Failure)
 	}
 }
 
-// say sets the placeholders of a failure.
-func say(repl *caddy.Replacer, f adapter.Failure) {
-	logout := ""
-	if f.Logout {
-		logout = adapter.LogoutPath
+// said is a placeholder of a failure, "" without one: the error is another handler's.
+func said(f *adapter.Failure, name string) string {
+	switch {
+	case f == nil:
+	case name == "code":
+		return html.EscapeString(f.Code)
+	case name == "title":
+		return html.EscapeString(f.Heading)
+	case name == "again":
+		return html.EscapeString(f.Again)
+	case name == "logout" && f.Logout:
+		return adapter.LogoutPath
 	}
-	for name, text := range map[string]string{"code": f.Code, "title": f.Heading, "again": f.Again, "logout": logout} {
-		repl.Set("http.nightlatch.error."+name, html.EscapeString(text))
-	}
+	return ""
 }
 
 // endingWith compiles error routes so that last answers what none of them does.

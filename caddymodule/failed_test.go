@@ -16,6 +16,7 @@ func (g *gateway) styled(handleErrors string) string {
 		}
 		offline /backup
 	}
+	error /broken "an upstream's" 502
 	respond app
 	` + handleErrors
 }
@@ -91,6 +92,9 @@ func TestHandleErrors(t *testing.T) {
 				case !strings.Contains(body, ask.own) || !strings.Contains(body, "<h1>") || strings.Contains(body, "styled") || resp.Header.Get("Content-Security-Policy") == "":
 					t.Errorf("%s %s: %v %s", ask.method, ask.path, resp.Header, body)
 				}
+			}
+			if resp, body := answerOf(t, "GET", "http://"+g.site+"/broken", "Cookie", alice); resp.StatusCode != 502 || name == "all" && body != "styled 502   <an upstream's> [] [] /broken" {
+				t.Errorf("an error of another handler: %d %q", resp.StatusCode, body)
 			}
 			if resp, body := answerOf(t, "GET", "http://"+g.site+"/", "Cookie", alice); resp.StatusCode != 200 || body != "app" {
 				t.Errorf("the app: %d %s", resp.StatusCode, body)

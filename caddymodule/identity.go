@@ -10,13 +10,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/nightlatch/nightlatch/adapter"
 	"github.com/nightlatch/nightlatch/adapter/session"
 )
 
 // caller is who makes a request. Placeholders read it when they are used.
 type caller struct {
 	*session.Identity
-	by *Site // whose handler found out; nil: none yet
+	by      *Site            // whose handler found out; nil: none yet
+	failure *adapter.Failure // why the request does not get what it asked for; nil: it does
 }
 
 var nobody session.Identity
@@ -42,6 +44,9 @@ func callerOf(r *http.Request) *caller {
 
 // placeholder implements caddy.ReplacerFunc.
 func (c *caller) placeholder(key string) (any, bool) {
+	if name, ok := strings.CutPrefix(key, "http.nightlatch.error."); ok {
+		return said(c.failure, name), true
+	}
 	name, ok := strings.CutPrefix(key, "http.auth.user.")
 	if !ok {
 		return nil, false

@@ -139,7 +139,7 @@ var redirectSet = []string{
 	"javascript://app.example.com/%0aalert(1)", "data:text/html,x",
 	"https://аpp.example.com", "https://app.exаmple.com/x", "https://app.example.com。evil.test", "https://app．example．com@evil.test", "https://xn--pp-6kc.example.com",
 	"https://xn--evil-app.example.com", "https://ａｐｐ.example.com", "／／evil.test", "/／evil.test", "/＼evil.test", "/%EF%BC%8Fevil.test", "//evil。test", "//ｅｖｉｌ.test",
-	"//eᴠil.test", "https://app.example.com⁄evil.test", "https://app.example.com‮@evil.test", "//еvil.test", "//xn--vil-8cd.test",
+	"//eᴠil.test", "https://app.example.com⁄evil.test", "https://app.example.com\u202e@evil.test", "//еvil.test", "//xn--vil-8cd.test",
 }
 
 // holds checks what every answer has to.

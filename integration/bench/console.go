@@ -44,7 +44,7 @@ func writePeople(ctx context.Context, store *storage.Store, clientID string, now
 				}
 				if i < logins {
 					us := session.UserSession{
-						ID: fmt.Sprintf("login-%016x", uint64(i)*0x9e3779b97f4a7c15), User: personID(i % persons), IP: address(i), Clients: []string{clientID},
+						ID: fmt.Sprintf("%016x-login", uint64(i)*0x9e3779b97f4a7c15), User: personID(i % persons), IP: address(i), Clients: []string{clientID},
 						AuthTime: now, Started: now.Add(-time.Duration(i%600) * time.Minute), LastAccess: now,
 					}
 					if err := session.UserSessions.Put(tx, "demo", us.ID, &us); err != nil {

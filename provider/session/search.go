@@ -44,7 +44,7 @@ type Found struct {
 
 // searchBudget is how many sessions one part of a search looks at, at most: some
 // 20 ms of reading, whatever is looked for.
-const searchBudget = 1000
+const searchBudget = 500
 
 // SearchOffline looks for offline sessions of a client, at most limit of them, in
 // the order of the index that leaves out most: by person, by address, or by the

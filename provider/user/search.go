@@ -69,7 +69,7 @@ type Found struct {
 // whatever is looked for.
 const (
 	searchRows    = 10_000
-	searchRecords = 1_000
+	searchRecords = 500
 )
 
 // Search looks for people who have a name like each of the words, or lists all, at

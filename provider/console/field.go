@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -232,6 +233,9 @@ func (f field) read(into object, form func(string) string) (problem page.Text) {
 		})
 		if err != nil || n < 0 || i < 0 || n == 0 && f.kind == span {
 			return "This has to be a time: a whole number above 0, and its unit."
+		}
+		if n > math.MaxInt32/units[i].seconds {
+			return "This is too long: more than 68 years."
 		}
 		if _, is := f.attribute(); is && n == 0 {
 			f.put(into, "")

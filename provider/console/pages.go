@@ -141,25 +141,16 @@ type Confirm struct {
 	Back   string
 }
 
-// Panel is the view of a page that shows facts and offers steps.
+// Panel is the view of a page that shows facts, and pages that change them.
 type Panel struct {
 	Head
 	Facts   []Fact
 	Hint    string   // what they mean
 	Actions []Action // pages that ask before they change them
-	Steps   []Step
 }
 
 // Fact is a thing with its name.
 type Fact struct {
 	Name string
 	Cell
-}
-
-// Step is a form with one button.
-type Step struct {
-	Form
-	Name string
-	Hint string
-	Bad  bool
 }

@@ -229,7 +229,9 @@ func TestConsoleClientRoles(t *testing.T) {
 func TestConsoleClientAdvanced(t *testing.T) {
 	w := newWorld(t)
 	c, b := w.console(), w.browser()
-	at := "clients/" + c.create("clients", o{"clientId": "night"})
+	id := c.create("clients", o{"clientId": "night"})
+	at := "clients/" + id
+	w.offline(1, c.user("alice"), id)
 	page := b.admin(at+"/advanced").on(at+"/advanced", 200)
 	before := c.get(at).raw
 	page = b.send(page, "edit")
@@ -239,7 +241,13 @@ func TestConsoleClientAdvanced(t *testing.T) {
 	page = b.send(page, "edit", "attributes.access.token.lifespan", "90", "attributes.access.token.lifespan.unit", "s",
 		"attributes.access.token.signed.response.alg", "EdDSA", "attributes.revoke.refresh.token", "false", "attributes.refresh.token.max.reuse", "2",
 		"attributes.client.session.idle.timeout", "1", "attributes.client.session.idle.timeout.unit", "h",
-		"attributes.client.offline.session.max.lifespan", "7", "attributes.client.offline.session.max.lifespan.unit", "d").on(at+"/advanced?done=saved", 200)
+		"attributes.client.offline.session.max.lifespan", "7", "attributes.client.offline.session.max.lifespan.unit", "d").on(at+"/advanced", 200)
+	// Shorter limits end sessions, so the page asks once.
+	page.shows("Of 1 offline session it ends if it is older", "Of 0 regular sessions", "Save all the same")
+	if after := c.get(at).raw; after != before {
+		t.Error("asking changed it")
+	}
+	page = b.send(page, "edit").on(at+"/advanced?done=saved", 200)
 	got := c.get(at).object()["attributes"].(map[string]any)
 	for name, want := range map[string]any{
 		"access.token.lifespan": "90", "access.token.signed.response.alg": "EdDSA", "id.token.signed.response.alg": "EdDSA", "revoke.refresh.token": "false",

@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/nightlatch/nightlatch/page"
 	"github.com/nightlatch/nightlatch/provider/client"
@@ -254,9 +255,27 @@ func (t clientTab) save(v *visit) error {
 	if err != nil {
 		return err
 	}
+	e.ask = func(given object) ([]string, error) { return v.clientShortened(e.record, given) }
 	return e.save(v, func(given object) error {
 		return v.send(http.MethodPut, path("clients", v.R.PathValue("client")), given)
 	})
+}
+
+// clientShortened is shortened for the limits of a client alone.
+func (v *visit) clientShortened(now, given object) ([]string, error) {
+	shorter := func(member string) bool {
+		f := field{member: "attributes." + member}
+		is, _ := strconv.ParseInt(plain(f.of(given)), 10, 64)
+		was, _ := strconv.ParseInt(plain(f.of(now)), 10, 64)
+		return is > 0 && (was <= 0 || is < was) // without one it inherits, mostly a longer one
+	}
+	online := shorter("client.session.idle.timeout") || shorter("client.session.max.lifespan")
+	unused, old := shorter("client.offline.session.idle.timeout"), shorter("client.offline.session.max.lifespan")
+	if !online && !unused && !old {
+		return nil, nil
+	}
+	_, r, err := v.clientReached()
+	return v.endsBeyond(online, unused, old, r.active, r.offline), err
 }
 
 // clientMaker is the page that makes a client: the rest is for its tabs.

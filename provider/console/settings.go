@@ -139,15 +139,20 @@ func (v *visit) shortened(now, given object) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var then []string
+	return v.endsBeyond(logins, unused, old, t.Regular, t.Offline), nil
+}
+
+// endsBeyond says what ends by a shorter limit of logins, of offline sessions that
+// nothing uses, and of old ones, of so many as there are.
+func (v *visit) endsBeyond(logins, unused, old bool, regular, offline int) (then []string) {
 	if logins {
-		then = append(then, v.N(t.Regular, "Of %d regular session it ends if it is beyond the new limit.", "Of %d regular sessions those end that are beyond the new limit."))
+		then = append(then, v.N(regular, "Of %d regular session it ends if it is beyond the new limit.", "Of %d regular sessions those end that are beyond the new limit."))
 	}
 	if unused {
-		then = append(then, v.N(t.Offline, "Of %d offline session it ends if nothing used it for longer than the new limit.", "Of %d offline sessions those end that nothing used for longer than the new limit."))
+		then = append(then, v.N(offline, "Of %d offline session it ends if nothing used it for longer than the new limit.", "Of %d offline sessions those end that nothing used for longer than the new limit."))
 	}
 	if old {
-		then = append(then, v.N(t.Offline, "Of %d offline session it ends if it is older than the new limit, however much it is used.", "Of %d offline sessions those end that are older than the new limit, however much they are used."))
+		then = append(then, v.N(offline, "Of %d offline session it ends if it is older than the new limit, however much it is used.", "Of %d offline sessions those end that are older than the new limit, however much they are used."))
 	}
-	return append(then, v.T("That is in force at once, and a longer limit afterwards brings nothing back.")), nil
+	return append(then, v.T("That is in force at once, and a longer limit afterwards brings nothing back."))
 }

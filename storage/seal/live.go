@@ -20,6 +20,8 @@ import (
 type Live struct {
 	is      atomic.Pointer[generations]
 	turning sync.Mutex // one Follow or Learn at a time
+	// settled is the key that all is sealed with which is under way.
+	settled atomic.Uint32
 
 	// Of several processes one that the others have not heard of for within seals
 	// nothing: they may have gone on without it. 0: there are no others.
@@ -50,6 +52,7 @@ func Open(ctx context.Context, s *storage.Store, k *Keyset, within time.Duration
 	}
 	l := &Live{within: within, began: time.Now()} // real time, like the waits of a lock
 	l.is.Store(&generations{file: k, now: now})
+	l.settled.Store(uint32(now.newest))
 	return l, nil
 }
 
@@ -93,19 +96,20 @@ func (l *Live) take(ctx context.Context, s *storage.Store, given *Keyset) (turne
 		}
 		return false, fmt.Errorf("following the sealing key: %w", err)
 	}
-	if is.now, err = is.file.sealingWith(n.Seals); err != nil || is.now.Same(was.now) && is.file.Same(was.file) {
+	if is.now, err = is.file.sealingWith(n.Seals); err != nil {
 		return false, err
 	}
 	if !is.now.opens(was.now) {
 		is.former = slices.Insert(slices.Clone(was.former), 0, was.now)
 	}
 	l.is.Store(is)
-	if is.now.newest == was.now.newest {
+	if KeyID(l.settled.Load()) == is.now.newest {
 		return false, nil
 	}
 	if err := s.Settle(ctx); err != nil {
 		return false, fmt.Errorf("waiting for what is sealed with the key before: %w", err)
 	}
+	l.settled.Store(uint32(is.now.newest))
 	return true, nil
 }
 
@@ -136,11 +140,10 @@ func StandBy(ctx context.Context, s *storage.Store, node, is string, d time.Dura
 // not appear.
 func (l *Live) Appear(ctx context.Context, s *storage.Store, node, is string, d time.Duration, given *Keyset) error {
 	at := time.Since(l.began)
-	gen := l.is.Load()
 	if given == nil {
-		given = gen.file
+		given = l.File()
 	}
-	said, err := json.Marshal(attendant{Is: is, Opens: given.holds, Seals: gen.now.newest})
+	said, err := json.Marshal(attendant{Is: is, Opens: given.holds, Seals: KeyID(l.settled.Load())})
 	if err != nil {
 		return fmt.Errorf("telling of the sealing key: %w", err)
 	}

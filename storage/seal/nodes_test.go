@@ -255,6 +255,11 @@ func TestFollowWaits(t *testing.T) {
 		}
 	})
 	<-sealed
+	hurried, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if turned, err := live.Follow(hurried, s.store); err == nil || turned {
+		t.Errorf("a follow that was interrupted: %v, %v", turned, err)
+	}
 	var turned bool
 	done := make(chan struct{})
 	both.Go(func() {

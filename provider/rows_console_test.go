@@ -130,6 +130,8 @@ func TestConsoleClientSessions(t *testing.T) {
 	ask := b.admin(at + "/sessions/end?session=" + sid)
 	b.send(ask, "confirm").on(at+"/sessions?done=signed-out", 200).shows("0 active sessions", "23 offline sessions")
 	w.refresh("reports", online.refreshed()).fails(400, "invalid_grant", "")
+	elsewhere := fmt.Sprint(w.password("other", "alice", "openid offline_access").ok().claims()["offline_session"])
+	b.admin(at+"/offline/revoke?offline=true&session="+elsewhere).on(at+"/offline/revoke?offline=true&session="+elsewhere, 404)
 	for _, bad := range []string{"/sessions/end", "/sessions/end?session=nothing", "/offline/revoke?offline=true&session=" + sid, "/sessions?first=x", "/sessions?offline=-1"} {
 		if got := b.admin(at + bad); got.status != 404 && got.status != 400 {
 			t.Errorf("%s answered %d", bad, got.status)

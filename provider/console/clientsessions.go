@@ -196,7 +196,18 @@ func (v *visit) endAtClient(tab string) (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.ending(c.question(v, tab, "", ""))
+	q, err := v.ending(c.question(v, tab, "", ""))
+	if err != nil {
+		return q, err
+	}
+	var s session
+	if err := v.get(&s, path("sessions", v.Params.Get("session")), "isOffline", v.Params.Get("offline")); err != nil {
+		return q, err
+	}
+	if _, here := s.Clients[c.ID]; !here {
+		return nil, errGone // it is another client's
+	}
+	return q, nil
 }
 
 // askRevokeClient asks before all offline sessions of a client end.

@@ -74,12 +74,12 @@ type crawl struct {
 // alike is how many pages that differ in ids and values alone a crawl looks at.
 const alike = 5
 
-// crawl follows links from the console's first page.
-func (b *browser) crawl() crawl {
+// crawl follows links from a console's first page to what lies below its address.
+func (b *browser) crawl(base string) crawl {
 	b.t.Helper()
 	out := crawl{map[string]*reply{}, map[string]url.Values{}}
 	seen := map[string]int{}
-	for next := []string{consoleURL}; len(next) > 0; next = next[1:] {
+	for next := []string{base}; len(next) > 0; next = next[1:] {
 		address := next[0]
 		u, err := url.Parse(address)
 		if err != nil {
@@ -102,7 +102,7 @@ func (b *browser) crawl() crawl {
 				b.t.Errorf("%s links to %q: %v", address, m[1], err)
 				continue
 			}
-			if to.Fragment = ""; strings.HasPrefix(to.String(), consoleURL) {
+			if to.Fragment = ""; strings.HasPrefix(to.String(), base) {
 				next = append(next, to.String())
 			}
 		}
@@ -161,9 +161,9 @@ func TestConsoleCrawl(t *testing.T) {
 	if got := b.administer("carol"); got.status != http.StatusOK || got.header.Get("X-Address") != consoleURL {
 		t.Fatalf("the console: %d at %s\n%s", got.status, got.header.Get("X-Address"), got.body)
 	}
-	b.crawl() // what a first look may write is written
+	b.crawl(consoleURL) // what a first look may write is written
 	before := w.contents()
-	found := b.crawl()
+	found := b.crawl(consoleURL)
 	if key := differ(before, w.contents()); key != "" {
 		t.Errorf("looking at the console changed %s", key)
 	}
@@ -195,7 +195,7 @@ func TestConsoleCrawl(t *testing.T) {
 	// Forms of another page, of another browser, of another site, of no page.
 	stranger := w.browser()
 	stranger.administer("carol")
-	theirs := stranger.crawl()
+	theirs := stranger.crawl(consoleURL)
 	account := b.visit("", "/profile")
 	_, hidden := b.fields(account, "profile")
 	for form, fields := range found.forms {
@@ -234,7 +234,7 @@ func TestConsoleCrawl(t *testing.T) {
 	}
 	// The same with a proof of her own, and by carol once the role is taken away.
 	w.editUser("alice", func(u *user.User) { u.Roles = append(u.Roles, "realm-admin") })
-	hers := alice.crawl()
+	hers := alice.crawl(consoleURL)
 	w.editUser("alice", func(u *user.User) {
 		u.Roles = slices.DeleteFunc(u.Roles, func(r string) bool { return r == "realm-admin" })
 	})

@@ -40,7 +40,7 @@ func TestConsoleOfAnotherRealm(t *testing.T) {
 
 	// The same browser at our realm is logged in as nobody; nothing that it sends
 	// happens.
-	same := &browser{w, root.jar}
+	same := &browser{world: w, jar: root.jar}
 	token := w.password("reports", "alice", "openid offline_access").ok()
 	alice := "users/" + c.user("alice")
 	for _, page := range []string{"", alice, alice + "/sessions", "sessions", "settings"} {

@@ -362,7 +362,8 @@ func decode(t testing.TB, token string, part int) claims {
 // browser is a person's browser: cookies, redirects within the realm, forms.
 type browser struct {
 	*world
-	jar http.CookieJar
+	jar      http.CookieJar
+	language string // that it asks for
 }
 
 func (w *world) browser() *browser {
@@ -370,7 +371,7 @@ func (w *world) browser() *browser {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &browser{w, jar}
+	return &browser{world: w, jar: jar}
 }
 
 // open follows redirects until a page, or until the address leaves the realm,
@@ -389,6 +390,9 @@ func (b *browser) open(method, address string, form url.Values) (page *reply, le
 		if method == http.MethodPost {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			r.Header.Set("Origin", origin)
+		}
+		if b.language != "" {
+			r.Header.Set("Accept-Language", b.language)
 		}
 		for _, c := range b.jar.Cookies(u) {
 			r.AddCookie(c)

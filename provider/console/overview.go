@@ -32,8 +32,8 @@ func (v *visit) overview() error {
 		return err
 	}
 	table := Table{
-		Caption: "Sessions by client", Columns: []string{"Client", "Offline sessions", "Active sessions"},
-		Empty: "Nobody is logged in, and no application has background access.",
+		Caption: v.T("Sessions by client"), Columns: []string{v.T("Client"), v.T("Offline sessions"), v.T("Active sessions")},
+		Empty: v.T("Nobody is logged in, and no application has background access."),
 	}
 	for _, s := range stats {
 		table.Rows = append(table.Rows, Row{Cells: []Cell{
@@ -42,9 +42,10 @@ func (v *visit) overview() error {
 			{Text: page.Number(int(s.Active)), URL: v.at(path("clients", s.ID, "sessions"))},
 		}})
 	}
-	v.render(http.StatusOK, "list", "Overview", List{
-		Head:   Head{Title: "Overview", Notice: v.notice(), Lead: "Which applications people are logged in to, and which may act for them while they are away."},
-		Tables: []Table{table},
-	})
+	head := Head{
+		Title: v.T("Overview"), Notice: v.notice(),
+		Lead: v.T("Which applications people are logged in to, and which may act for them while they are away."),
+	}
+	v.render(http.StatusOK, "list", head.Title, List{Head: head, Tables: []Table{table}})
 	return nil
 }

@@ -55,7 +55,7 @@ func (n notBefore) show(v *visit) error {
 	at := n.at(v)
 	p := Panel{
 		Head: head, Facts: []Fact{n.value(v, now)},
-		Hint:    "Sessions and tokens from this instant or earlier are refused. Of the realm's, the client's and the user's the latest counts.",
+		Hint:    v.T("Sessions and tokens from this instant or earlier are refused. Of the realm's, the client's and the user's the latest counts."),
 		Actions: []Action{{Name: v.T("Set to now"), URL: v.at(at + "/set"), Bad: true}},
 	}
 	if now > 0 {

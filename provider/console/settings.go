@@ -72,7 +72,7 @@ type settingsPage string
 
 func (p settingsPage) editor(v *visit) (*editor, error) {
 	e := &editor{
-		page: Edit{Head: Head{Title: "Realm settings", Tabs: v.tabs("settings", settingsTabs, string(p)), Notice: v.notice()}},
+		page: Edit{Head: Head{Title: v.T("Realm settings"), Tabs: v.tabs("settings", settingsTabs, string(p)), Notice: v.notice()}},
 		at:   "settings", groups: settingsFields[string(p)], declared: v.realm.Declared, where: "realm " + v.Settings.Name,
 	}
 	if p != "" {

@@ -68,7 +68,9 @@ const sweepOnce = 1000
 
 // Sweep deletes expired items in the order of their expiry. It runs in READ
 // COMMITTED: a row that was written anew meanwhile is judged again by the server
-// before it goes, and nothing else is read.
+// before it goes, and nothing else is read. What another node sweeps or somebody
+// writes at this moment is passed over: fewer than limit means that nothing else
+// is left.
 func (b *Backend) Sweep(ctx context.Context, before time.Time, limit int) (int, error) {
 	if !b.gate.Enter() {
 		return 0, storage.ErrClosed

@@ -268,7 +268,7 @@ var statements = map[string]string{
 		"ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires",
 	"delete": "DELETE FROM {schema}.items WHERE key = $1",
 	"sweep": "DELETE FROM {schema}.items WHERE expires < $1 AND key IN (" +
-		"SELECT key FROM {schema}.items WHERE expires < $1 ORDER BY expires LIMIT $2) RETURNING key",
+		"SELECT key FROM {schema}.items WHERE expires < $1 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING key",
 	"lane":    "INSERT INTO {schema}.lanes (lane) VALUES ($1) ON CONFLICT DO NOTHING",
 	"changed": "INSERT INTO {schema}.changes (lane, n, keys) VALUES ($1, $2, $3)",
 }

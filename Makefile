@@ -64,7 +64,7 @@ bench: ## measure speed and memory against baselines, about 20 minutes on 2 core
 	go run ./integration/bench $(BENCH)
 
 screenshots: test-deps ## make docs/screenshots anew
-	NIGHTLATCH_SCREENSHOTS=$(CURDIR)/docs/screenshots go test -count=1 ./integration -run '^(TestLook|TestGerman|TestJobsPage|TestAccountConsole|TestAdminConsole(People)?)$$'
+	NIGHTLATCH_SCREENSHOTS=$(CURDIR)/docs/screenshots go test -count=1 ./integration -run '^(TestLook|TestGerman|TestJobsPage|TestAccountConsole|TestAdminConsole(People|Clients)?)$$'
 
 crash: ## 2000 faults and kills between two processes; no grant may be lost (docs/reliability.md)
 	go run ./integration/crash $(CRASH)

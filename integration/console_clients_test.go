@@ -1,18 +1,9 @@
 package integration
 
 import (
-	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
-
-// Fill writes into a field, instead of what it holds.
-func (b *browser) Fill(selector, text string) {
-	b.t.Helper()
-	ask(b, chromedp.Evaluate[string](`document.querySelector(`+strconv.Quote(selector)+`).value = `+strconv.Quote(text)))
-}
 
 // TestAdminConsoleClients: an administrator looks at every page of a client and
 // does all that can be done there.
@@ -27,11 +18,15 @@ func TestAdminConsoleClients(t *testing.T) {
 	person.Click(`form#consent [name="accept"]`)
 
 	b := newBrowser(t)
+	b.pictures, b.pictured = "admin-", []string{
+		"clients", "client-settings", "client-credentials", "client-scopes", "client-roles", "client-sessions", "client-offline", "client-offline-revoke-all",
+		"client-revocation", "client-revocation-set", "client-advanced", "client-new", "client-new-problem", "client-new-secret", "client-delete",
+	}
 	b.Open(console + "clients")
 	b.Login("admin", "admin-demo")
 	b.Wants("public-demo")
 	b.fits("clients")
-	b.Fill(`.search [name="search"]`, "port")
+	b.fill("search", "port")
 	b.Click(`.search button`)
 	b.Wants("portal")
 
@@ -49,7 +44,7 @@ func TestAdminConsoleClients(t *testing.T) {
 		b.fits("client-" + page)
 	}
 	b.Open(portal + "/offline")
-	b.Fill(`.search [name="user"]`, "bob")
+	b.fill("user", "bob")
 	b.Click(`.search button`)
 	b.Wants("No offline session is like this.")
 	b.fits("client-offline-none")
@@ -78,15 +73,15 @@ func TestAdminConsoleClients(t *testing.T) {
 	b.fits("client-new")
 	b.Click(`form#edit button`)
 	b.Wants("Please fill this in.")
-	b.fits("client-new-refused")
-	b.Fill(`[name="clientId"]`, "nightly")
-	b.Fill(`[name="name"]`, "Nightly reports")
-	b.Fill(`[name="redirectUris"]`, "https://nightly.example.com/callback")
+	b.fits("client-new-problem")
+	b.fill("clientId", "nightly")
+	b.fill("name", "Nightly reports")
+	b.fill("redirectUris", "https://nightly.example.com/callback")
 	b.Click(`form#edit button`)
 	b.Wants("Created.")
 	made, _, _ := strings.Cut(b.URL(), "?")
 	b.fits("client-made")
-	b.Fill(`[name="redirectUris"]`, "nowhere")
+	b.fill("redirectUris", "nowhere")
 	b.Click(`form#edit button`)
 	b.Wants("Nothing is saved yet")
 	b.fits("client-settings-refused")

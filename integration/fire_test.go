@@ -640,11 +640,18 @@ func (b *battle) wrongSecret() {
 			}
 		}
 	}
+	// The provider answers all the while; what does not work there shows all the same.
+	if h := b.app.Admin("/nightlatch/health"); !strings.Contains(h, `:"failing"`) {
+		b.t.Errorf("health with a wrong secret: %s", h)
+	}
 	b.app.WriteConfig(b.appText)
 	if r := b.app.Reload(); r.Code != 0 {
 		b.t.Fatalf("reload: %+v", r)
 	}
 	b.works("wrong client secret for two days")
+	if h := b.app.Admin("/nightlatch/health"); strings.Contains(h, "failing") {
+		b.t.Errorf("health with the right secret again: %s", h)
+	}
 }
 
 // window measures how long an answer is in nobody's store.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -151,9 +152,12 @@ func TestAdminConsolePeople(t *testing.T) {
 	}
 }
 
-// fill puts a text into a field of a form.
+// fill puts a text into a field of a form, in place of what is there. (Clear of the
+// library knows no textarea that is empty.)
 func (b *browser) fill(name, text string) {
 	b.t.Helper()
-	field := chromedp.CSS(`form [name="` + name + `"]`)
-	b.do(chromedp.WaitVisible(field), chromedp.Clear(field), chromedp.SendKeys(field, text))
+	at := `form [name="` + name + `"]`
+	b.do(chromedp.WaitVisible(chromedp.CSS(at)))
+	ask(b, chromedp.Evaluate[string](`document.querySelector(`+strconv.Quote(at)+`).value = ""`))
+	b.do(chromedp.SendKeys(chromedp.CSS(at), text))
 }

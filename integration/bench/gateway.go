@@ -203,19 +203,8 @@ func (g *gateway) cpu() time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// rss returns the resident memory in MiB.
-func (g *gateway) rss() float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(raw)
-	if m == nil {
-		return 0
-	}
-	kb, _ := strconv.Atoi(string(m[1]))
-	return float64(kb) / 1024
-}
+// memory of the gateway.
+func (g *gateway) memory() memory { return memoryOf(strconv.Itoa(g.cmd.Process.Pid)) }
 
 // login logs alice in at the app's offline path and returns the Cookie header
 // of the app's session.

@@ -224,7 +224,7 @@ func (b *bench) size() error {
 		}
 		first = append(first, ms(g.ready))
 		time.Sleep(3 * time.Second)
-		rss = append(rss, g.rss())
+		rss = append(rss, g.memory().Resident)
 		g.stop()
 		g, err = start(b.binary, g.dir, b.upstream, setup{})
 		if err != nil {
@@ -327,7 +327,7 @@ func (b *bench) refresh() error {
 				return err
 			}
 		}
-		fmt.Printf("  resident afterwards %.0f MiB\n\n", g.rss())
+		fmt.Printf("  resident afterwards %.0f MiB\n\n", g.memory().Resident)
 		g.stop()
 	}
 	return nil

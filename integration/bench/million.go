@@ -39,7 +39,7 @@ func (b *bench) million() error {
 		}
 		ready = append(ready, ms(g.ready))
 		time.Sleep(3 * time.Second)
-		idle = append(idle, g.rss())
+		idle = append(idle, g.memory().Resident)
 		g.stop()
 	}
 	fmt.Printf("  ready %s ms; idle %s MiB\n", show(ready, 0), show(idle, 1))
@@ -64,7 +64,8 @@ func (b *bench) million() error {
 			return err
 		}
 	}
-	fmt.Printf("  resident afterwards %.0f MiB\n", g.rss())
+	after := g.memory()
+	fmt.Printf("  resident afterwards %.0f MiB, of it private %.0f MiB\n", after.Resident, after.Private)
 	if err := b.revokeByREST(g, admin); err != nil {
 		return err
 	}

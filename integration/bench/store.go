@@ -163,7 +163,7 @@ func measureStore(dir string, sessions int) error {
 	}
 	defer store.Close()
 	f.Open = ms(time.Since(at))
-	f.Idle = ownMemory()
+	f.Idle = memoryOf("self")
 	ctx := context.Background()
 	err = store.View(ctx, func(tx storage.Tx) error {
 		at := time.Now()
@@ -221,7 +221,7 @@ func measureStore(dir string, sessions int) error {
 			over = true
 		case <-time.After(100 * time.Millisecond):
 		}
-		m := ownMemory()
+		m := memoryOf("self")
 		f.Busy = memory{max(f.Busy.Resident, m.Resident), max(f.Busy.Private, m.Private)}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -237,8 +237,9 @@ var (
 	rssPrivate = regexp.MustCompile(`RssAnon:\s+(\d+) kB`)
 )
 
-func ownMemory() memory {
-	raw, err := os.ReadFile("/proc/self/status")
+// memoryOf a process, "self" for this one.
+func memoryOf(pid string) memory {
+	raw, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
 		return memory{}
 	}

@@ -21,7 +21,7 @@ func (e *env) runs() {
 // becomes waits until a grant is in a state, without any ask.
 func (e *env) becomes(state vault.State, reason string) {
 	e.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		g := e.grant()
 		if g.State == state && g.Reason == reason {
 			return

@@ -13,12 +13,12 @@ const clientsMenu = "clients"
 
 var clientRoutes = slices.Concat([]route{
 	{"/clients", clientsMenu, (*visit).clients, nil},
-	{"/new-client", clientsMenu, (*visit).newClient, (*visit).createClient},
-	{"/clients/{client}", clientsMenu, clientTab("").show, clientTab("").save},
+	editing("/new-client", clientsMenu, (*visit).newClient),
+	editing("/clients/{client}", clientsMenu, clientTab("").editor),
 	asking("/clients/{client}/enable", clientsMenu, (*visit).askEnableClient),
 	asking("/clients/{client}/disable", clientsMenu, (*visit).askDisableClient),
 	asking("/clients/{client}/delete", clientsMenu, (*visit).askDeleteClient),
-	{"/clients/{client}/credentials", clientsMenu, clientTab("credentials").show, clientTab("credentials").save},
+	editing("/clients/{client}/credentials", clientsMenu, clientTab("credentials").editor),
 	asking("/clients/{client}/credentials/regenerate", clientsMenu, (*visit).askRegenerate),
 	{"/clients/{client}/scopes", clientsMenu, (*visit).clientScopes, nil},
 	asking("/clients/{client}/scopes/assign", clientsMenu, (*visit).askAssignScope),
@@ -27,7 +27,7 @@ var clientRoutes = slices.Concat([]route{
 	asking("/clients/{client}/roles/full-off", clientsMenu, (*visit).askFullScopeOff),
 	asking("/clients/{client}/roles/add", clientsMenu, (*visit).askAddRole),
 	asking("/clients/{client}/roles/remove", clientsMenu, (*visit).askRemoveRole),
-	{"/clients/{client}/advanced", clientsMenu, clientTab("advanced").show, clientTab("advanced").save},
+	editing("/clients/{client}/advanced", clientsMenu, clientTab("advanced").editor),
 }, clientSessionRoutes)
 
 // clientTabs of a client; a public one has no credentials.
@@ -208,6 +208,8 @@ func (t clientTab) editor(v *visit) (*editor, error) {
 			return nil, err
 		}
 	}
+	e.ask = func(given object) ([]string, error) { return v.clientShortened(e.record, given) }
+	e.send = func(given object) error { return v.send(http.MethodPut, c.at(), given) }
 	return e, v.get(&e.record, c.at())
 }
 
@@ -242,25 +244,6 @@ func (v *visit) askRegenerate() (*question, error) {
 	return q, nil
 }
 
-func (t clientTab) show(v *visit) error {
-	e, err := t.editor(v)
-	if err == nil {
-		e.show(v)
-	}
-	return err
-}
-
-func (t clientTab) save(v *visit) error {
-	e, err := t.editor(v)
-	if err != nil {
-		return err
-	}
-	e.ask = func(given object) ([]string, error) { return v.clientShortened(e.record, given) }
-	return e.save(v, func(given object) error {
-		return v.send(http.MethodPut, path("clients", v.R.PathValue("client")), given)
-	})
-}
-
 // clientShortened is shortened for the limits of a client alone.
 func (v *visit) clientShortened(now, given object) ([]string, error) {
 	shorter := func(member string) bool {
@@ -278,8 +261,8 @@ func (v *visit) clientShortened(now, given object) ([]string, error) {
 	return v.endsBeyond(online, unused, old, r.active, r.offline), err
 }
 
-// clientMaker is the page that makes a client: the rest is for its tabs.
-func (v *visit) clientMaker() *editor {
+// newClient is the page that makes a client: the rest is for its tabs.
+func (v *visit) newClient() (*editor, error) {
 	return &editor{
 		page: Edit{Head: Head{Title: v.T("New client"), Above: page.Link{Name: v.T("Clients"), URL: v.at("clients")}}, Button: v.T("Create")}, at: "new-client",
 		groups: []group{{"", []field{
@@ -290,18 +273,9 @@ func (v *visit) clientMaker() *editor {
 			{member: "publicClient", label: "Public client", kind: flag, hint: "It cannot keep a secret: an application in a browser or on a phone."},
 		}}},
 		record: object{}, notice: "created",
-	}
-}
-
-func (v *visit) newClient() error {
-	v.clientMaker().show(v)
-	return nil
-}
-
-func (v *visit) createClient() error {
-	e := v.clientMaker()
-	e.next = func() string { return path("clients", v.made) }
-	return e.save(v, func(given object) error { return v.send(http.MethodPost, "clients", given) })
+		send: func(given object) error { return v.send(http.MethodPost, "clients", given) },
+		next: func() string { return path("clients", v.made) },
+	}, nil
 }
 
 // reach is what hangs on a client.

@@ -285,6 +285,25 @@ type editor struct {
 	// ask says what the change will end, before it is made: the page asks once; nil,
 	// or no words: nothing.
 	ask func(given object) ([]string, error)
+	// send makes the change.
+	send func(given object) error
+}
+
+// editing is the page of an editor, which open makes for each request.
+func editing(path, menu string, open func(*visit) (*editor, error)) route {
+	return route{path, menu, func(v *visit) error {
+		e, err := open(v)
+		if err == nil {
+			e.show(v)
+		}
+		return err
+	}, func(v *visit) error {
+		e, err := open(v)
+		if err != nil {
+			return err
+		}
+		return e.save(v)
+	}}
 }
 
 // locked tells whether the configuration declares a field.
@@ -327,9 +346,9 @@ func (e *editor) show(v *visit) {
 	v.render(http.StatusOK, "edit", e.page.Title, e.page)
 }
 
-// save reads the form, hands what can be changed to send, and goes on; what is
+// save reads the form, sends what can be changed, and goes on; what is
 // refused is shown beside its field, with all that was typed.
-func (e *editor) save(v *visit, send func(object) error) error {
+func (e *editor) save(v *visit) error {
 	given, problems := object{}, map[string]string{}
 	for _, g := range e.groups {
 		for _, f := range g.fields {
@@ -355,7 +374,7 @@ func (e *editor) save(v *visit, send func(object) error) error {
 		}
 	}
 	if len(problems) == 0 {
-		err := send(given)
+		err := e.send(given)
 		var refused *Refused
 		switch {
 		case err == nil:

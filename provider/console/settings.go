@@ -9,10 +9,10 @@ import (
 )
 
 var settingsRoutes = []route{
-	{"/settings", "settings", settingsPage("").show, settingsPage("").save},
-	{"/settings/sessions", "settings", settingsPage("sessions").show, settingsPage("sessions").save},
-	{"/settings/tokens", "settings", settingsPage("tokens").show, settingsPage("tokens").save},
-	{"/settings/events", "settings", settingsPage("events").show, settingsPage("events").save},
+	editing("/settings", "settings", settingsPage("").editor),
+	editing("/settings/sessions", "settings", settingsPage("sessions").editor),
+	editing("/settings/tokens", "settings", settingsPage("tokens").editor),
+	editing("/settings/events", "settings", settingsPage("events").editor),
 }
 
 var settingsTabs = []tab{{"", "General"}, {"sessions", "Sessions"}, {"tokens", "Tokens"}, {"events", "Events"}}
@@ -81,24 +81,9 @@ func (p settingsPage) editor(v *visit) (*editor, error) {
 	if p == "sessions" {
 		e.page.Hint = v.T("Sessions are judged by the settings of now: a shorter limit ends at once what is beyond it.")
 	}
-	return e, v.get(&e.record, "")
-}
-
-func (p settingsPage) show(v *visit) error {
-	e, err := p.editor(v)
-	if err == nil {
-		e.show(v)
-	}
-	return err
-}
-
-func (p settingsPage) save(v *visit) error {
-	e, err := p.editor(v)
-	if err != nil {
-		return err
-	}
 	e.ask = func(given object) ([]string, error) { return v.shortened(e.record, given) }
-	return e.save(v, func(given object) error { return v.send(http.MethodPut, "", given) })
+	e.send = func(given object) error { return v.send(http.MethodPut, "", given) }
+	return e, v.get(&e.record, "")
 }
 
 // shortened says what ends by limits that are shorter than those of now, nil if

@@ -16,6 +16,17 @@ func (v *visit) credentials() (*editor, error) {
 	}
 	at := path("users", p.ID, "credentials")
 	e := &editor{page: Edit{Head: v.userHead(p, "credentials")}, at: at, record: object{}, notice: "password-set"}
+	user := path("users", p.ID)
+	e.send = func(given object) error {
+		if given["value"] != given["confirmation"] {
+			return &Refused{Status: http.StatusBadRequest, Field: "confirmation", Message: v.T("The two new passwords differ.")}
+		}
+		err := v.send(http.MethodPut, user+"/reset-password", object{"type": "password", "value": given["value"]})
+		if err == nil && given["everywhere"] == true {
+			err = v.send(http.MethodPost, user+"/logout", nil)
+		}
+		return err
+	}
 	if p.ServiceAccount != "" {
 		e.page.Facts = []Fact{{v.T("Password"), Cell{Text: v.T("None: a service account logs in as its client.")}}}
 		return e, nil
@@ -49,30 +60,4 @@ func (v *visit) credentials() (*editor, error) {
 		}
 	}
 	return e, nil
-}
-
-func (v *visit) showCredentials() error {
-	e, err := v.credentials()
-	if err == nil {
-		e.show(v)
-	}
-	return err
-}
-
-func (v *visit) setPassword() error {
-	e, err := v.credentials()
-	if err != nil {
-		return err
-	}
-	user := path("users", v.R.PathValue("user"))
-	return e.save(v, func(given object) error {
-		if given["value"] != given["confirmation"] {
-			return &Refused{Status: http.StatusBadRequest, Field: "confirmation", Message: v.T("The two new passwords differ.")}
-		}
-		err := v.send(http.MethodPut, user+"/reset-password", object{"type": "password", "value": given["value"]})
-		if err == nil && given["everywhere"] == true {
-			err = v.send(http.MethodPost, user+"/logout", nil)
-		}
-		return err
-	})
 }

@@ -14,10 +14,10 @@ const usersMenu = "users"
 
 var userRoutes = slices.Concat([]route{
 	{"/users", usersMenu, (*visit).listUsers, nil},
-	{"/users/new", usersMenu, (*visit).newUser, (*visit).createUser},
-	{"/users/{user}", usersMenu, (*visit).showUser, (*visit).saveUser},
+	editing("/users/new", usersMenu, (*visit).newUser),
+	editing("/users/{user}", usersMenu, (*visit).userEditor),
 	asking("/users/{user}/delete", usersMenu, (*visit).deleteUser),
-	{"/users/{user}/credentials", usersMenu, (*visit).showCredentials, (*visit).setPassword},
+	editing("/users/{user}/credentials", usersMenu, (*visit).credentials),
 	{"/users/{user}/roles", usersMenu, (*visit).userRoles, nil},
 	{"/users/{user}/roles/assign", usersMenu, (*visit).assignable, nil},
 	asking("/users/{user}/roles/give", usersMenu, (*visit).giveRole),
@@ -164,24 +164,16 @@ var (
 	}
 )
 
-func (v *visit) newUserEditor() *editor {
+func (v *visit) newUser() (*editor, error) {
 	username := usernameField
 	username.hint = "Cannot be changed later: rules for jobs name people by it."
 	return &editor{
 		page: Edit{Head: Head{Title: v.T("Add user"), Above: pageLink(v.T("Users"), v.at("users"))}, Button: v.T("Create")},
 		at:   "users/new", record: object{"enabled": true}, notice: "user-created",
 		groups: []group{{"", slices.Concat([]field{username}, personFields, []field{groupsField, enabledField})}},
+		send:   func(given object) error { return besideName(v.send(http.MethodPost, "users", given)) },
 		next:   func() string { return path("users", v.made, "credentials") },
-	}
-}
-
-func (v *visit) newUser() error {
-	v.newUserEditor().show(v)
-	return nil
-}
-
-func (v *visit) createUser() error {
-	return v.newUserEditor().save(v, func(given object) error { return besideName(v.send(http.MethodPost, "users", given)) })
+	}, nil
 }
 
 // besideName says of a name that is taken which field it is.
@@ -215,25 +207,8 @@ func (v *visit) userEditor() (*editor, error) {
 	} else if len(p.Declared) == 0 {
 		e.page.Actions = []Action{{Name: v.T("Delete"), URL: v.at(path("users", p.ID, "delete")), Bad: true}}
 	}
+	e.send = func(given object) error { return besideName(v.send(http.MethodPut, path("users", p.ID), given)) }
 	return e, v.get(&e.record, path("users", p.ID))
-}
-
-func (v *visit) showUser() error {
-	e, err := v.userEditor()
-	if err == nil {
-		e.show(v)
-	}
-	return err
-}
-
-func (v *visit) saveUser() error {
-	e, err := v.userEditor()
-	if err != nil {
-		return err
-	}
-	return e.save(v, func(given object) error {
-		return besideName(v.send(http.MethodPut, path("users", v.R.PathValue("user")), given))
-	})
 }
 
 // holdings is how much a user has.

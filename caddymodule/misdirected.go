@@ -1,49 +1,63 @@
 package caddymodule
 
 import (
+	"encoding/json"
+	"io"
 	"net/http"
 	"slices"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// misdirected stands before all routes of a server that carries one of our
-// handlers, so that a request for a host which no site of the server has gets
-// 421 (RFC 9110 §15.5.20) with a text, where Caddy answers an empty 200.
-type misdirected struct {
-	routes caddyhttp.RouteList
-	once   sync.Once
-	chain  caddyhttp.Handler
-}
+// misdirected answers a request for a host which no site of the server has with 421
+// (RFC 9110 §15.5.20) and a text, where Caddy answers an empty 200. It is the first
+// handler of the server's last route, where a request comes that no other route wanted:
+// what the others serve costs nothing more.
+type misdirected struct{ instead caddy.ModuleID }
 
-// refuseWrongHosts is called by our handlers while they are provisioned, once
-// for each server at least. Caddy compiles Server.Routes after it has
-// provisioned the handlers of all routes, in place in the list that it began
-// with; so the list may be put behind a single route here, and be compiled when
-// the first request comes. A server with a route for every host is left alone.
-func refuseWrongHosts(ctx caddy.Context) error {
+// CaddyModule names the handler that was first, for Caddy's metrics call a route by it.
+func (m misdirected) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: m.instead} }
+
+// refuseWrongHosts is called by our handlers while they are provisioned, once for each
+// server at least. Matchers of all routes are provisioned by then, and handlers of the
+// last one are not yet in place; Caddy compiles the list afterwards. The list cannot
+// grow, for Caddy is on its way through it. A server with a route for every host is left
+// alone.
+func refuseWrongHosts(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || len(server.Routes) == 0 {
-		return nil // not below the http app
+		return // not below the http app
 	}
 	for _, r := range server.Routes {
-		if len(r.Handlers) == 1 {
-			if _, done := r.Handlers[0].(*misdirected); done {
-				return nil
-			}
-		}
 		if len(r.MatcherSets) == 0 || !slices.ContainsFunc(r.MatcherSets, byHost) {
-			return nil
+			return
 		}
 	}
-	front := caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{&misdirected{routes: server.Routes}}}
-	if err := front.ProvisionHandlers(ctx, nil); err != nil {
-		return err
+	last := &server.Routes[len(server.Routes)-1]
+	if len(last.Handlers) > 0 {
+		return // it has been done
 	}
-	server.Routes = caddyhttp.RouteList{front}
-	return nil
+	var first struct {
+		Handler string `json:"handler"`
+	}
+	if len(last.HandlersRaw) > 0 {
+		_ = json.Unmarshal(last.HandlersRaw[0], &first) // Caddy itself refuses it
+	}
+	last.MatcherSets = append(last.MatcherSets, caddyhttp.MatcherSet{stranger{}})
+	last.Handlers = []caddyhttp.MiddlewareHandler{misdirected{caddy.ModuleID("http.handlers." + first.Handler)}}
+}
+
+// strangerVar is Caddy's request variable of what no route wanted.
+const strangerVar = "nightlatch.stranger"
+
+// stranger matches what the other matchers of the last route have left.
+type stranger struct{}
+
+// MatchWithError implements caddyhttp.RequestMatcherWithError.
+func (stranger) MatchWithError(r *http.Request) (bool, error) {
+	caddyhttp.SetVar(r.Context(), strangerVar, true)
+	return true, nil
 }
 
 func byHost(set caddyhttp.MatcherSet) bool {
@@ -53,18 +67,20 @@ func byHost(set caddyhttp.MatcherSet) bool {
 	})
 }
 
-func (m *misdirected) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	m.once.Do(func() { m.chain = m.routes.Compile(caddyhttp.HandlerFunc(wrongHost)) })
-	return m.chain.ServeHTTP(w, r)
-}
-
-func wrongHost(w http.ResponseWriter, r *http.Request) error {
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (misdirected) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if caddyhttp.GetVar(r.Context(), strangerVar) == nil {
+		return next.ServeHTTP(w, r)
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusMisdirectedRequest)
-	_, err := w.Write([]byte("421 Misdirected Request: no site of this server has the address that was asked for.\n"))
-	if err != nil {
-		return nil // the client has gone
-	}
+	_, _ = io.WriteString(w, "421 Misdirected Request: no site of this server has the address that was asked for.\n")
 	return nil
 }
+
+var (
+	_ caddyhttp.RequestMatcherWithError = stranger{}
+	_ caddyhttp.MiddlewareHandler       = misdirected{}
+	_ caddy.Module                      = misdirected{}
+)

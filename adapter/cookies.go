@@ -22,14 +22,13 @@ func (rp *RelyingParty) setCookie(w http.ResponseWriter, kind, value string, max
 	})
 }
 
-// cookies are the pairs of a Cookie header as the browser sent them
+// cookieParts are the parts of a Cookie header as the browser sent them
 // (RFC 6265 §4.2.1), without a copy.
-func cookies(h http.Header) iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
+func cookieParts(h http.Header) iter.Seq[string] {
+	return func(yield func(string) bool) {
 		for _, line := range h["Cookie"] {
 			for part := range strings.SplitSeq(line, ";") {
-				name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-				if (name != "" || value != "") && !yield(name, value) {
+				if part = strings.TrimSpace(part); part != "" && !yield(part) {
 					return
 				}
 			}
@@ -37,35 +36,59 @@ func cookies(h http.Header) iter.Seq2[string, string] {
 	}
 }
 
-// stripCookies keeps every cookie of ours, the provider's too, from the app. The
-// others stay as the browser sent them.
-func stripCookies(h http.Header) {
-	found := false
-	for name := range cookies(h) {
-		found = found || ours(name)
-	}
-	if !found {
-		return
-	}
-	var kept []string
-	for _, line := range h["Cookie"] {
-		for part := range strings.SplitSeq(line, ";") {
-			part = strings.TrimSpace(part)
-			name, _, _ := strings.Cut(part, "=")
-			if part != "" && !ours(name) {
-				kept = append(kept, part)
+// cookies are their names and values.
+func cookies(h http.Header) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for part := range cookieParts(h) {
+			if name, value, _ := strings.Cut(part, "="); !yield(name, value) {
+				return
 			}
 		}
 	}
-	if len(kept) == 0 {
+}
+
+// stripCookies keeps every cookie of ours, the provider's too, from the app. The
+// others stay as the browser sent them. Where all are ours, or none, nothing is copied.
+func stripCookies(h http.Header) {
+	mine, others := 0, 0
+	for part := range cookieParts(h) {
+		if ours(part) {
+			mine++
+		} else {
+			others++
+		}
+	}
+	switch {
+	case mine == 0:
+		return
+	case others == 0:
 		delete(h, "Cookie")
 		return
+	}
+	kept := make([]string, 0, others)
+	for part := range cookieParts(h) {
+		if !ours(part) {
+			kept = append(kept, part)
+		}
 	}
 	h["Cookie"] = []string{strings.Join(kept, "; ")}
 }
 
-func ours(cookie string) bool {
-	name := strings.ToLower(strings.TrimSpace(cookie))
-	name = strings.TrimPrefix(strings.TrimPrefix(name, "__host-"), "__secure-")
-	return strings.HasPrefix(name, "nightlatch_")
+// ours tells whether a part of a Cookie header is of this name, by any spelling that an
+// app could take for it.
+func ours(part string) bool {
+	if strings.HasPrefix(part, "nightlatch_") {
+		return true // as we spell it
+	}
+	name := part
+	for _, prefix := range []string{"__host-", "__secure-"} {
+		if hasPrefixFold(name, prefix) {
+			name = name[len(prefix):]
+		}
+	}
+	return hasPrefixFold(name, "nightlatch_")
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }

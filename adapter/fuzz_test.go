@@ -197,7 +197,7 @@ func FuzzCallback(f *testing.F) {
 			Header: http.Header{"Cookie": {cookies}, "Accept": {"text/html"}, "Sec-Fetch-Mode": {"navigate"}},
 		}
 		w := httptest.NewRecorder()
-		if !rp.Own(w, r.WithContext(t.Context())) {
+		if !rp.Own(w, r.WithContext(t.Context()), r.URL) {
 			t.Fatal("the callback is the app's")
 		}
 		if to := w.Header().Get("Location"); w.Code/100 == 2 || to != "" && !strings.HasPrefix(to, "https://op.test/auth?") && !strings.HasPrefix(to, site.String()+"/") {

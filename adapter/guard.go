@@ -14,19 +14,15 @@ import (
 	"github.com/nightlatch/nightlatch/adapter/vault"
 )
 
-// Guard decides about a request that Own has left. With ok it is the app's: r is
+// Guard decides about a request that Own has left; original is what the browser asked
+// for, before rewrites. With ok it is the app's: r is
 // without cookies and parameters that are not the client's to send, and id says
 // who makes it, nobody on an open path perhaps. Otherwise it has been answered.
 // An identity is shared by requests: nobody may change it.
 //
 // A request of a known session costs no storage access, but on an offline path,
 // where the grant is looked up.
-func (rp *RelyingParty) Guard(w http.ResponseWriter, r *http.Request) (id *session.Identity, ok bool) {
-	return rp.guard(w, r, rp.config.OriginalURL(r))
-}
-
-// guard is Guard; original is what the browser asked for, before rewrites.
-func (rp *RelyingParty) guard(w http.ResponseWriter, r *http.Request, original *url.URL) (id *session.Identity, ok bool) {
+func (rp *RelyingParty) Guard(w http.ResponseWriter, r *http.Request, original *url.URL) (id *session.Identity, ok bool) {
 	id, ok = rp.decide(w, r, original)
 	if !ok {
 		return id, false
@@ -54,9 +50,9 @@ func (rp *RelyingParty) prove(r *http.Request, id *session.Identity) error {
 // Guard would let in with the same token or session, nobody otherwise. It answers
 // nothing and redirects nobody. What it lets in is the app's, as after Guard. An
 // error says that the request cannot be judged now.
-func (rp *RelyingParty) Validate(r *http.Request) (*session.Identity, error) {
+func (rp *RelyingParty) Validate(r *http.Request, original *url.URL) (*session.Identity, error) {
 	rp.headers.strip(r.Header)
-	id, err := rp.validate(r)
+	id, err := rp.validate(r, original)
 	if err != nil || id.Anonymous() {
 		return nobody, err
 	}
@@ -64,7 +60,7 @@ func (rp *RelyingParty) Validate(r *http.Request) (*session.Identity, error) {
 	return id, rp.prove(r, id)
 }
 
-func (rp *RelyingParty) validate(r *http.Request) (*session.Identity, error) {
+func (rp *RelyingParty) validate(r *http.Request, original *url.URL) (*session.Identity, error) {
 	var refused error
 	if raw, ok := bearerToken(r); ok {
 		id, err := rp.verifyBearer(r.Context(), raw)
@@ -77,7 +73,7 @@ func (rp *RelyingParty) validate(r *http.Request) (*session.Identity, error) {
 			refused = err // unless a session of ours stands beside it
 		}
 	}
-	q, err := rp.look(r, rp.config.OriginalURL(r), false)
+	q, err := rp.look(r, original, false)
 	if err != nil {
 		return nobody, err
 	}

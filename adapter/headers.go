@@ -14,18 +14,30 @@ var trusted = []string{
 	"X-Auth-Request-User", "X-Auth-Request-Email", "X-Auth-Request-Groups", "X-Auth-Request-Preferred-Username", "X-Auth-Request-Access-Token",
 }
 
-// identityHeaders are canonical names.
-type identityHeaders map[string]struct{}
+// identityHeaders are the names, canonical, and the letters that they begin with: most
+// headers of a request begin with none of these, and need no closer look.
+type identityHeaders struct {
+	names    map[string]struct{}
+	initials [256]bool
+}
 
-func newIdentityHeaders(more []string) identityHeaders {
-	set := identityHeaders{}
-	for _, list := range [][]string{trusted, more} {
+func newIdentityHeaders(more []string) *identityHeaders {
+	s := &identityHeaders{names: map[string]struct{}{}}
+	for _, list := range [][]string{trusted, more, {ownHeaders}} {
 		for _, name := range list {
-			set[spelled(name)] = struct{}{}
+			s.names[spelled(name)] = struct{}{}
+			if name != "" {
+				s.initials[lower(name[0])] = true
+			}
 		}
 	}
-	return set
+	return s
 }
+
+// ownHeaders is how all of ours begin.
+const ownHeaders = "Nightlatch-"
+
+func lower(c byte) byte { return c | 0x20 }
 
 // spelled is the one spelling of all that an app's server may take for the same
 // header: CGI and WSGI make X-User of X_User, others of X.User.
@@ -36,16 +48,19 @@ func spelled(name string) string {
 	return http.CanonicalHeaderKey(name)
 }
 
-func (s identityHeaders) has(name string) bool {
+func (s *identityHeaders) has(name string) bool {
+	if name == "" || !s.initials[lower(name[0])] {
+		return false
+	}
 	name = spelled(name)
-	_, ok := s[name]
-	return ok || strings.HasPrefix(name, "Nightlatch-")
+	_, ok := s.names[name]
+	return ok || strings.HasPrefix(name, ownHeaders)
 }
 
 // strip deletes what a client says about who it is. It takes the names out of
 // Connection too: a proxy drops the headers listed there, ours with them
 // (RFC 9110 §7.6.1).
-func (s identityHeaders) strip(h http.Header) {
+func (s *identityHeaders) strip(h http.Header) {
 	for name := range h {
 		if s.has(name) {
 			delete(h, name)
@@ -67,15 +82,24 @@ func (s identityHeaders) strip(h http.Header) {
 func navigation(r *http.Request) bool {
 	h := r.Header
 	switch {
-	case r.Method != http.MethodGet, h.Get("X-Requested-With") != "", h.Get("Upgrade") != "":
+	case r.Method != http.MethodGet, first(h, "X-Requested-With") != "", first(h, "Upgrade") != "":
 		return false
-	case strings.Contains(h.Get("Sec-Purpose")+h.Get("Purpose"), "prefetch"):
+	case strings.Contains(first(h, "Sec-Purpose"), "prefetch"), strings.Contains(first(h, "Purpose"), "prefetch"):
 		return false // nobody has asked for the page yet
 	}
-	mode, dest := h.Get("Sec-Fetch-Mode"), h.Get("Sec-Fetch-Dest")
+	mode, dest := first(h, "Sec-Fetch-Mode"), first(h, "Sec-Fetch-Dest")
 	if mode != "" || dest != "" {
 		return mode == "navigate" && (dest == "document" || dest == "")
 	}
 	// Browsers without fetch metadata say text/html, programs do not.
-	return strings.Contains(h.Get("Accept"), "text/html")
+	return strings.Contains(first(h, "Accept"), "text/html")
+}
+
+// first is the first value of a header by its canonical name, which Header.Get would
+// spell anew for every request.
+func first(h http.Header, canonical string) string {
+	if values := h[canonical]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }

@@ -6,16 +6,15 @@ import (
 	"strings"
 )
 
-// Own serves the site's own paths below /.nightlatch/ and tells whether it did.
-// It runs for every request of the site, before any matcher, and deletes what a
-// client says about who it is.
-func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request) bool {
+// Own serves the site's own paths below /.nightlatch/ and tells whether it did;
+// original is what the browser asked for, before rewrites. It runs for every request
+// of the site, before any matcher, and deletes what a client says about who it is.
+func (rp *RelyingParty) Own(w http.ResponseWriter, r *http.Request, original *url.URL) bool {
 	rp.headers.strip(r.Header)
-	path := rp.config.OriginalURL(r).Path
-	if !strings.HasPrefix(path, Prefix) {
+	if !strings.HasPrefix(original.Path, Prefix) {
 		return false
 	}
-	switch path {
+	switch original.Path {
 	case callbackPath:
 		rp.callback(w, r)
 	case LogoutPath:
@@ -95,7 +94,7 @@ func (rp *RelyingParty) auth(w http.ResponseWriter, r *http.Request) {
 	if m := r.Header.Get("X-Forwarded-Method"); m != "" && m != http.MethodGet {
 		asked.Method = m // never more than a GET may
 	}
-	id, ok := rp.guard(w, asked, uri)
+	id, ok := rp.Guard(w, asked, uri)
 	if !ok {
 		return
 	}

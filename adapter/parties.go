@@ -60,34 +60,34 @@ func (p *Parties) Of(provider string) *RelyingParty {
 }
 
 // Own is RelyingParty.Own of the party that a request is for.
-func (p *Parties) Own(w http.ResponseWriter, r *http.Request) bool {
+func (p *Parties) Own(w http.ResponseWriter, r *http.Request, original *url.URL) bool {
 	first := p.all[0]
 	if len(p.all) == 1 {
-		return first.Own(w, r)
+		return first.Own(w, r, original)
 	}
-	switch path := first.config.OriginalURL(r).Path; {
+	switch path := original.Path; {
 	case !strings.HasPrefix(path, Prefix):
-		return first.Own(w, r)
+		return first.Own(w, r, original)
 	case path == choosePath:
 		first.headers.strip(r.Header)
 		p.choose(w, r)
 		return true
 	case path == callbackPath:
-		return p.ofFlow(r).Own(w, r)
+		return p.ofFlow(r).Own(w, r, original)
 	case path == backchannelPath:
-		return p.backchannel(w, r)
+		return p.backchannel(w, r, original)
 	}
-	return p.party(r).Own(w, r)
+	return p.party(r).Own(w, r, original)
 }
 
 // Guard is RelyingParty.Guard of the party that a request is for.
-func (p *Parties) Guard(w http.ResponseWriter, r *http.Request) (*session.Identity, bool) {
-	return p.party(r).Guard(w, r)
+func (p *Parties) Guard(w http.ResponseWriter, r *http.Request, original *url.URL) (*session.Identity, bool) {
+	return p.party(r).Guard(w, r, original)
 }
 
 // Validate is RelyingParty.Validate of the party that a request is for.
-func (p *Parties) Validate(r *http.Request) (*session.Identity, error) {
-	return p.party(r).Validate(r)
+func (p *Parties) Validate(r *http.Request, original *url.URL) (*session.Identity, error) {
+	return p.party(r).Validate(r, original)
 }
 
 // Run keeps the parties tidy until ctx ends.
@@ -160,10 +160,10 @@ func (p *Parties) ofFlow(r *http.Request) *RelyingParty {
 }
 
 // backchannel passes a logout token on to the party of its issuer.
-func (p *Parties) backchannel(w http.ResponseWriter, r *http.Request) bool {
+func (p *Parties) backchannel(w http.ResponseWriter, r *http.Request, original *url.URL) bool {
 	first := p.all[0]
 	if r.Method != http.MethodPost {
-		return first.Own(w, r)
+		return first.Own(w, r, original)
 	}
 	first.headers.strip(r.Header)
 	form, ok := first.form(w, r)

@@ -163,8 +163,8 @@ type site struct {
 }
 
 type front interface {
-	Own(http.ResponseWriter, *http.Request) bool
-	Guard(http.ResponseWriter, *http.Request) (*session.Identity, bool)
+	Own(http.ResponseWriter, *http.Request, *url.URL) bool
+	Guard(http.ResponseWriter, *http.Request, *url.URL) (*session.Identity, bool)
 }
 
 // newSite starts a site; change may alter its config before.
@@ -224,10 +224,10 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	if s.front != nil {
 		by = s.front
 	}
-	if by.Own(w, r) {
+	if by.Own(w, r, r.URL) {
 		return
 	}
-	id, ok := by.Guard(w, r)
+	id, ok := by.Guard(w, r, r.URL)
 	if !ok {
 		return
 	}

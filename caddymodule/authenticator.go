@@ -109,7 +109,7 @@ func (v *Authenticator) Authenticate(w http.ResponseWriter, r *http.Request) (ca
 	defer v.app.leave()
 	caller := callerOf(r)
 	if caller.by != v.site { // else the site's handler has judged it already
-		id, err := v.site.rp.Validate(r)
+		id, err := v.site.rp.Validate(r, originalURL(r))
 		if err != nil {
 			return caddyauth.User{}, false, err
 		}

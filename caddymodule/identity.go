@@ -29,16 +29,18 @@ const callerVar = "nightlatch.caller"
 // callerOf returns the caller of a request, nobody until somebody is known, and
 // sets the placeholders. A client cannot set them: they come from nowhere else.
 func callerOf(r *http.Request) *caller {
-	if c, ok := caddyhttp.GetVar(r.Context(), callerVar).(*caller); ok {
+	vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if !ok {
+		return &caller{Identity: &nobody}
+	}
+	if c, ok := vars[callerVar].(*caller); ok {
 		return c
 	}
 	c := &caller{Identity: &nobody}
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return c
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		vars[callerVar] = c
+		repl.Map(c.placeholder)
 	}
-	caddyhttp.SetVar(r.Context(), callerVar, c)
-	repl.Map(c.placeholder)
 	return c
 }
 

@@ -14,6 +14,10 @@ type probe struct{ reached *Site }
 
 type probeKey struct{}
 
+// probeAddr is where a probe comes from. No connection has this port, so no other
+// request pays for a search of its context.
+const probeAddr = "127.0.0.1:0"
+
 // callbackReached tells whether the address that the provider sends browsers
 // back to leads to the site's handler. It does not if nightlatch stands inside
 // handle or route with a matcher, or behind a redir of everything: then every
@@ -28,13 +32,16 @@ func (s *Site) callbackReached() bool {
 	if err != nil {
 		return false
 	}
-	r.RequestURI, r.RemoteAddr, r.Body = r.URL.RequestURI(), "127.0.0.1:0", http.NoBody
+	r.RequestURI, r.RemoteAddr, r.Body = r.URL.RequestURI(), probeAddr, http.NoBody
 	s.server.ServeHTTP(&recorder{header: http.Header{}}, r)
 	return p.reached == s
 }
 
 // probed answers a probe.
 func (s *Site) probed(r *http.Request) bool {
+	if r.RemoteAddr != probeAddr {
+		return false
+	}
 	p, ok := r.Context().Value(probeKey{}).(*probe)
 	if ok {
 		p.reached = s

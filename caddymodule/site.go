@@ -287,12 +287,12 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 // guard tells whether the app gets the request, and the app who is there.
 func (s *Site) guard(w http.ResponseWriter, r *http.Request) bool {
 	defer s.app.leave()
-	caller := callerOf(r)
-	if s.rp.Own(w, r) {
+	caller, original := callerOf(r), originalURL(r)
+	if s.rp.Own(w, r, original) {
 		hideFromAccessLog(r)
 		return false
 	}
-	id, ok := s.rp.Guard(w, r)
+	id, ok := s.rp.Guard(w, r, original)
 	caller.Identity, caller.by = id, s
 	s.headerUp(r, id)
 	return ok

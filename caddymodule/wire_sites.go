@@ -171,7 +171,7 @@ func (a *App) wireSite(ctx context.Context, s *Site) error {
 		configs = append(configs, adapter.Config{
 			Site: s.url, Name: s.Name, Folder: s.folder, Logo: s.logo, Provider: ap, RequestScopes: s.RequestScopes, JobScopes: func() []string { return a.jobScopes(s, p.name) },
 			Jobs:           func() vault.Jobs { return a.jobsOf(s, p.name) },
-			BearerAudience: s.BearerAudience, Assertion: s.Assertion, IdentityHeaders: slices.Collect(maps.Keys(s.HeaderUp)), Public: s.isPublic, Allow: s.permits, Offline: s.isOffline, OriginalURL: originalURL, Forwarded: forwarded,
+			BearerAudience: s.BearerAudience, Assertion: s.Assertion, IdentityHeaders: slices.Collect(maps.Keys(s.HeaderUp)), Public: s.isPublic, Allow: s.permits, Offline: s.isOffline, Forwarded: forwarded,
 			SessionIdle: s.idle, SessionMax: s.max, SessionRecheck: s.recheck, BearerMax: s.bearerMax,
 			Store: a.lease.store, Sealer: a.lease.keyset, Grants: a.lease.vault,
 			Shared: a.engine.shared(),

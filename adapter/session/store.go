@@ -122,7 +122,13 @@ func table(sealer storage.Sealer) storage.Table[Record] {
 // key is the hash of a cookie: what a thief of the store does not get.
 type key [sha256.Size]byte
 
-func keyOf(cookie string) key { return sha256.Sum256([]byte(cookie)) }
+func keyOf(cookie string) key {
+	var buf [cookieLength]byte // []byte(cookie) would be on the heap
+	return sha256.Sum256(append(buf[:0], cookie...))
+}
+
+// cookieLength of 32 random bytes in base64.
+const cookieLength = 43
 
 // id of the record in the store.
 func (k key) id() string { return base64.RawURLEncoding.EncodeToString(k[:]) }
@@ -173,41 +179,17 @@ func (s *Store) Create(ctx context.Context, r Record, former string) (cookie str
 // that is cached costs no storage access, but for a write when LastSeen has
 // moved by a tenth of the idle limit.
 func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
-	if len(cookie) != 43 {
+	if len(cookie) != cookieLength {
 		return nil, nil
 	}
 	id := keyOf(cookie)
 	now := s.config.Now().UTC()
-	s.mu.Lock()
-	r, before := s.cache[id], s.gone
-	s.mu.Unlock()
-	var err error
-	over := false
-	if r == nil {
-		err = s.config.Store.View(ctx, func(tx storage.Tx) error {
-			if r, err = s.table.Get(tx, s.config.Site, id.id()); err != nil {
-				return err
-			}
-			over, err = s.endedIn(tx, r.Checked, s.behind(r))
-			return err
-		})
-		if errors.Is(err, storage.ErrNotFound) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading session: %w", err)
-		}
-		if over {
-			return nil, nil // and it is not remembered, for in memory nobody may know of the end
-		}
-		s.remember(id, r, before)
-	} else if found, heard := s.learned(r.Checked, s.behind(r)); found || heard || !s.config.Shared {
-		over = found // what ended before it was read, the store said then
-	} else if over, err = s.Ended(ctx, r.Checked, s.behind(r)...); err != nil {
-		return nil, err
+	r, before, over, err := s.cached(ctx, id)
+	if err == nil && r == nil {
+		r, err = s.read(ctx, id, before)
 	}
-	if over || ended(r, s.config.Idle, s.config.Max, now) {
-		return nil, nil
+	if err != nil || r == nil || over || ended(r, s.config.Idle, s.config.Max, now) {
+		return nil, err
 	}
 	if now.Sub(r.LastSeen) > s.config.Idle/10 {
 		seen := *r
@@ -221,6 +203,47 @@ func (s *Store) Get(ctx context.Context, cookie string) (*Record, error) {
 		}
 		return changed, nil // nil: it was ended meanwhile
 	}
+	return r, nil
+}
+
+// cached is what memory knows of a session, nil without it, and whether it is over by
+// an end of many. It asks the store for ends alone, and only while it does not hear
+// of them.
+func (s *Store) cached(ctx context.Context, id key) (r *Record, before uint64, over bool, err error) {
+	s.mu.Lock()
+	r, before = s.cache[id], s.gone
+	s.mu.Unlock()
+	if r == nil {
+		return nil, before, false, nil
+	}
+	found, heard := s.learned(r.Checked, s.behind(r))
+	if found || heard || !s.config.Shared {
+		return r, before, found, nil // what ended before it was read, the store said then
+	}
+	over, err = s.Ended(ctx, r.Checked, s.behind(r)...)
+	return r, before, over, err
+}
+
+// read brings a session to memory, nil without one or if it is over.
+func (s *Store) read(ctx context.Context, id key, before uint64) (r *Record, err error) {
+	over := false
+	err = s.config.Store.View(ctx, func(tx storage.Tx) error {
+		if r, err = s.table.Get(tx, s.config.Site, id.id()); err != nil {
+			return err
+		}
+		over, err = s.endedIn(tx, r.Checked, s.behind(r))
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading session: %w", err)
+	}
+	if over {
+		return nil, nil // and it is not remembered, for in memory nobody may know of the end
+	}
+	s.remember(id, r, before)
 	return r, nil
 }
 

@@ -115,7 +115,7 @@ func (b *bench) compare(both []*gateway, what string, workers int, of func(*gate
 		name := what + []string{", Badger", ", PostgreSQL"}[i]
 		paths = append(paths, &path{g: g, name: name, addr: addr, workers: workers, do: do, conflicts: i > 0})
 	}
-	return b.alternate(paths...)
+	return b.alternate(1, paths...)
 }
 
 // grants gives each person a grant. An ID token may end before it is verified,

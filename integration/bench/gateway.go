@@ -107,6 +107,8 @@ func start(binary, dir, upstream string, s setup) (*gateway, error) {
 		}
 		*p = addr
 	}
+	// As in production the realm has a host of its own: its cookies are not the app's.
+	g.realm = strings.Replace(g.realm, "localhost", "127.0.0.1", 1)
 	text := fmt.Sprintf(config, g.realm, g.app, g.bare, g.respond, upstream, s.realm, g.jobs, g.admin, cmp.Or(s.store, "badger ./data"))
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(text), 0o600); err != nil {
 		return nil, err

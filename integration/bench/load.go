@@ -127,41 +127,59 @@ type sample struct {
 // step sends one request of worker i over its connection.
 type step func(i int, c *conn) error
 
-// load drives workers connections to addr for the given time.
-func load(addr string, workers int, d time.Duration, do step) (sample, error) {
+// dialAll opens connections to addr, one for each worker of load.
+func dialAll(addr string, workers int) (all []*conn, err error) {
+	for range workers {
+		c, err := dial(addr)
+		if err != nil {
+			hangUp(all)
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+func hangUp(all []*conn) {
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// load has each connection's worker send requests for the given time, and returns
+// how long each took, and how long it took in all.
+func load(conns []*conn, d time.Duration, do step) (times []time.Duration, took time.Duration, err error) {
 	var wg sync.WaitGroup
-	times := make([][]time.Duration, workers)
-	errs := make([]error, workers)
+	each := make([][]time.Duration, len(conns))
+	errs := make([]error, len(conns))
 	start := time.Now()
-	for i := range workers {
+	for i, c := range conns {
 		wg.Go(func() {
-			c, err := dial(addr)
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			defer c.Close()
 			for time.Since(start) < d {
 				at := time.Now()
 				if err := do(i, c); err != nil {
 					errs[i] = fmt.Errorf("worker %d: %w", i, err)
 					return
 				}
-				times[i] = append(times[i], time.Since(at))
+				each[i] = append(each[i], time.Since(at))
 			}
 		})
 	}
 	wg.Wait()
-	took := time.Since(start)
+	took = time.Since(start)
 	if err := errors.Join(errs...); err != nil {
-		return sample{}, err
+		return nil, 0, err
 	}
-	all := slices.Concat(times...)
-	slices.Sort(all)
-	if len(all) == 0 {
-		return sample{}, errors.New("no request was made")
+	if times = slices.Concat(each...); len(times) == 0 {
+		return nil, 0, errors.New("no request was made")
 	}
-	return sample{float64(len(all)) / took.Seconds(), len(all), all[len(all)/2], all[len(all)*99/100]}, nil
+	return times, took, nil
+}
+
+// sum makes a sample of all that a round measured.
+func sum(times []time.Duration, took time.Duration) sample {
+	slices.Sort(times)
+	return sample{float64(len(times)) / took.Seconds(), len(times), times[len(times)/2], times[len(times)*99/100]}
 }
 
 // want is a step that always sends the same request and expects 200.

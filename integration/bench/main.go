@@ -101,6 +101,7 @@ type path struct {
 	addr    string
 	workers int
 	do      step
+	conns   []*conn
 	all     []sample
 	allocs  float64   // objects that the process allocates for one request
 	cpu     []float64 // µs of the process's CPU time for one request, each round
@@ -109,42 +110,23 @@ type path struct {
 	retries   []float64 // for 100 transactions, each round
 }
 
-// alternate loads all paths in turn, in every round, and prints them; ratios
-// are against the first path.
-func (b *bench) alternate(paths ...*path) error {
+// turns is how often each path is loaded in a round. A machine that is shared is
+// slower at one second than at the next: what is compared shares the good moments and
+// the bad ones.
+const turns = 10
+
+// alternate loads all paths in every round, turn by turn, and prints them; ratios are
+// against each of the baselines, which come first.
+func (b *bench) alternate(baselines int, paths ...*path) error {
 	for _, p := range paths { // once for warmth, not counted
-		before, err := p.g.allocations()
-		if err != nil {
-			return err
-		}
-		s, err := load(p.addr, p.workers, b.each/4, p.do)
-		if err != nil {
+		if err := p.warm(b.each / 4); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		after, err := p.g.allocations()
-		if err != nil {
-			return err
-		}
-		p.allocs = (after - before) / float64(s.Requests)
+		defer hangUp(p.conns)
 	}
 	for range b.rounds {
-		for _, p := range paths {
-			conflicts, err := p.g.conflicts()
-			if err != nil {
-				return err
-			}
-			before := p.g.cpu()
-			s, err := load(p.addr, p.workers, b.each, p.do)
-			if err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
-			}
-			p.all = append(p.all, s)
-			p.cpu = append(p.cpu, float64((p.g.cpu()-before).Microseconds())/float64(s.Requests))
-			after, err := p.g.conflicts()
-			if err != nil {
-				return err
-			}
-			p.retries = append(p.retries, 100*(after.again-conflicts.again)/max(after.all-conflicts.all, 1))
+		if err := b.round(paths); err != nil {
+			return err
 		}
 	}
 	if b.profiles != "" {
@@ -155,25 +137,94 @@ func (b *bench) alternate(paths ...*path) error {
 		}
 	}
 	for i, p := range paths {
-		rate := pick(p.all, func(s sample) float64 { return s.PerSecond })
-		p50 := pick(p.all, func(s sample) float64 { return ms(s.P50) })
-		p99 := pick(p.all, func(s sample) float64 { return ms(s.P99) })
-		fmt.Printf("  %-34s %2d conn  %s/s  p50 %s ms  p99 %s ms  CPU %s µs  %.0f allocations", p.name, p.workers, show(rate, 0), show(p50, 2), show(p99, 2), show(p.cpu, 0), p.allocs)
-		if i > 0 {
-			var ratio, tail, cpu []float64
-			for r := range p.all {
-				ratio = append(ratio, p.all[r].PerSecond/paths[0].all[r].PerSecond)
-				tail = append(tail, float64(p.all[r].P99)/float64(paths[0].all[r].P99))
-				cpu = append(cpu, p.cpu[r]/paths[0].cpu[r])
-			}
-			fmt.Printf("  ratio %s  p99 ratio %s  CPU ratio %s", show(ratio, 2), show(tail, 2), show(cpu, 2))
-		}
-		if p.conflicts {
-			fmt.Printf("  retries for 100 transactions %s", show(p.retries, 2))
-		}
-		fmt.Println()
+		p.print(paths[:min(i, baselines)])
 	}
 	return nil
+}
+
+// warm opens the path's connections and counts what a request allocates.
+func (p *path) warm(d time.Duration) (err error) {
+	if p.conns, err = dialAll(p.addr, p.workers); err != nil {
+		return err
+	}
+	before, err := p.g.allocations()
+	if err != nil {
+		return err
+	}
+	times, _, err := load(p.conns, d, p.do)
+	if err != nil {
+		return err
+	}
+	after, err := p.g.allocations()
+	p.allocs = (after - before) / float64(len(times))
+	return err
+}
+
+// round loads each path for b.each, in turns.
+func (b *bench) round(paths []*path) error {
+	type measured struct {
+		times     []time.Duration
+		took, cpu time.Duration
+		before    transactions
+	}
+	all := make([]measured, len(paths))
+	for i, p := range paths {
+		var err error
+		if all[i].before, err = p.transactions(); err != nil {
+			return err
+		}
+	}
+	for range turns {
+		for i, p := range paths {
+			cpu := p.g.cpu()
+			times, took, err := load(p.conns, b.each/turns, p.do)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			m := &all[i]
+			m.times, m.took, m.cpu = append(m.times, times...), m.took+took, m.cpu+p.g.cpu()-cpu
+		}
+	}
+	for i, p := range paths {
+		m := all[i]
+		after, err := p.transactions()
+		if err != nil {
+			return err
+		}
+		p.all = append(p.all, sum(m.times, m.took))
+		p.cpu = append(p.cpu, float64(m.cpu.Microseconds())/float64(len(m.times)))
+		p.retries = append(p.retries, 100*(after.again-m.before.again)/max(after.all-m.before.all, 1))
+	}
+	return nil
+}
+
+// transactions of the path's gateway so far, where they are asked for.
+func (p *path) transactions() (transactions, error) {
+	if !p.conflicts {
+		return transactions{}, nil
+	}
+	return p.g.conflicts()
+}
+
+// print shows a path, and what it is of each baseline.
+func (p *path) print(baselines []*path) {
+	rate := pick(p.all, func(s sample) float64 { return s.PerSecond })
+	p50 := pick(p.all, func(s sample) float64 { return ms(s.P50) })
+	p99 := pick(p.all, func(s sample) float64 { return ms(s.P99) })
+	fmt.Printf("  %-38s %2d conn  %s/s  p50 %s ms  p99 %s ms  CPU %s µs  %.0f allocations", p.name, p.workers, show(rate, 0), show(p50, 2), show(p99, 2), show(p.cpu, 0), p.allocs)
+	if p.conflicts {
+		fmt.Printf("  retries for 100 transactions %s", show(p.retries, 2))
+	}
+	fmt.Println()
+	for _, base := range baselines {
+		var ratio, tail, cpu []float64
+		for r := range p.all {
+			ratio = append(ratio, p.all[r].PerSecond/base.all[r].PerSecond)
+			tail = append(tail, float64(p.all[r].P99)/float64(base.all[r].P99))
+			cpu = append(cpu, p.cpu[r]/base.cpu[r])
+		}
+		fmt.Printf("    of %-36s ratio %s  p99 ratio %s  CPU ratio %s\n", base.name, show(ratio, 2), show(tail, 2), show(cpu, 2))
+	}
 }
 
 // profile loads a path once more, uncounted, while the gateway profiles itself.
@@ -188,7 +239,7 @@ func (b *bench) profile(p *path) error {
 		}
 		taken <- err
 	}()
-	if _, err := load(p.addr, p.workers, (seconds+1)*time.Second, p.do); err != nil {
+	if _, _, err := load(p.conns, (seconds+1)*time.Second, p.do); err != nil {
 		return err
 	}
 	return <-taken
@@ -254,11 +305,13 @@ func (b *bench) proxy() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("proxied request, against bare reverse_proxy in the same process")
-	err = b.alternate(
+	fmt.Println("proxied request, against bare reverse_proxy in the same process: as it comes from a browser that is not logged in, and the same request byte for byte, whose cookie the bare one passes on")
+	bearer := want(get(g.app, "/x", "authorization", "Bearer "+token.Access))
+	err = b.alternate(2,
 		&path{g: g, name: "bare reverse_proxy", addr: g.bare, workers: 16, do: want(get(g.bare, "/x"))},
+		&path{g: g, name: "bare reverse_proxy, with the cookie", addr: g.bare, workers: 16, do: want(get(g.bare, "/x", "cookie", cookie))},
 		&path{g: g, name: "with a session", addr: g.app, workers: 16, do: want(get(g.app, "/x", "cookie", cookie))},
-		&path{g: g, name: "with a bearer token seen before", addr: g.app, workers: 16, do: want(get(g.app, "/x", "authorization", "Bearer "+token.Access))},
+		&path{g: g, name: "with a bearer token seen before", addr: g.app, workers: 16, do: bearer},
 	)
 	fmt.Println()
 	return err
@@ -275,7 +328,7 @@ func (b *bench) jobs() error {
 		return err
 	}
 	fmt.Println("cached job token, against bare respond in the same process")
-	err = b.alternate(
+	err = b.alternate(1,
 		&path{g: g, name: "bare respond", addr: g.respond, workers: 16, do: want(get(g.respond, "/"))},
 		&path{g: g, name: "POST /token, cached", addr: g.jobs, workers: 16, do: want(post(g.jobs, "/token", "user=alice&min_ttl=60s", "authorization", basic("nightly-backup", "backup-demo")))},
 	)
@@ -297,7 +350,7 @@ func (b *bench) credentials() error {
 		if err != nil {
 			return err
 		}
-		err = b.alternate(&path{g: g, name: name, addr: g.realm, workers: 16,
+		err = b.alternate(0, &path{g: g, name: name, addr: g.realm, workers: 16,
 			do: want(post(g.realm, tokenPath, "grant_type=client_credentials&scope=profile", "authorization", reports))})
 		g.stop()
 		if err != nil {
@@ -320,7 +373,7 @@ func (b *bench) refresh() error {
 		for _, workers := range []int{1, 8, 64} {
 			do, err := g.refreshes(workers)
 			if err == nil {
-				err = b.alternate(&path{g: g, name: "refresh", addr: g.realm, workers: workers, do: do})
+				err = b.alternate(0, &path{g: g, name: "refresh", addr: g.realm, workers: workers, do: do})
 			}
 			if err != nil {
 				g.stop()

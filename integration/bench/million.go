@@ -60,7 +60,7 @@ func (b *bench) million() error {
 		if err != nil {
 			return err
 		}
-		if err := b.alternate(&path{g: g, name: "refresh, single use on", addr: g.realm, workers: workers, do: do}); err != nil {
+		if err := b.alternate(0, &path{g: g, name: "refresh, single use on", addr: g.realm, workers: workers, do: do}); err != nil {
 			return err
 		}
 	}

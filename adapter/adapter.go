@@ -254,12 +254,12 @@ func defaultTo(d *time.Duration, def time.Duration) {
 // those of one session at the provider. The gateway calls them when the realm
 // of the same process says so.
 func (rp *RelyingParty) EndSubject(ctx context.Context, sub string) error {
-	return rp.sessions.EndSubject(ctx, rp.config.Provider.Name, sub)
+	return rp.sessions.EndSubject(ctx, rp.config.Provider.Name, sub, rp.config.Now())
 }
 
 // EndSession is about a sid: a user session, or the offline session of tokens.
 func (rp *RelyingParty) EndSession(ctx context.Context, sid string) error {
-	return rp.sessions.EndProviderSession(ctx, rp.config.Provider.Name, sid)
+	return rp.sessions.EndProviderSession(ctx, rp.config.Provider.Name, sid, rp.config.Now())
 }
 
 // EndToken ends one access token, by its jti.

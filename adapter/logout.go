@@ -116,10 +116,13 @@ func (rp *RelyingParty) endBy(w http.ResponseWriter, r *http.Request, raw string
 		err = rp.rememberLogout(r.Context(), token.TokenID, token.Expiry)
 	}
 	if err == nil {
+		// The provider's clock stamped what is over, whatever ours says; a second is what
+		// it tells.
+		name, at := rp.config.Provider.Name, token.IssuedAt.Add(time.Second-1)
 		if token.SessionID != "" {
-			err = rp.EndSession(r.Context(), token.SessionID)
+			err = rp.sessions.EndProviderSession(r.Context(), name, token.SessionID, at)
 		} else {
-			err = rp.EndSubject(r.Context(), token.Subject)
+			err = rp.sessions.EndSubject(r.Context(), name, token.Subject, at)
 		}
 		if err != nil {
 			rp.unavailable(w, r, err)

@@ -463,3 +463,46 @@ func TestNewSealingKey(t *testing.T) {
 		t.Errorf("its session: %d", p.StatusCode)
 	}
 }
+
+// TestClockSkew: a provider whose clock is minutes off logs people in, its tokens are
+// taken while it says so itself, and what it says has ended is over, neither less nor
+// more. A clock that is further ahead is not believed.
+func TestClockSkew(t *testing.T) {
+	for name, off := range map[string]time.Duration{"right": 0, "ahead": 9 * time.Minute, "behind": -3 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.op.set(func(p *foreign) { p.now = func() time.Time { return s.clock.Now().Add(off) } })
+			alice := newBrowser(t)
+			alice.open(s.url+"/").wants(t, http.StatusOK, "app of alice")
+			before := accessToken(s, nil, map[string]any{"sid": "session-1"})
+			answers := func(what, token string, status int) {
+				t.Helper()
+				if p := program(t, s, token, "/"); p.StatusCode != status {
+					t.Errorf("%s: %d, want %d", what, p.StatusCode, status)
+				}
+			}
+			answers("a token", before, http.StatusOK)
+			s.op.mu.Lock()
+			logout := s.op.jwt(map[string]any{"typ": "logout+jwt"}, s.op.claimsOf(map[string]any{
+				"aud": clientID, "sid": "session-1", "jti": "l1", "events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+			}))
+			s.op.mu.Unlock()
+			newBrowser(t).post(s.url+"/.nightlatch/backchannel-logout", url.Values{"logout_token": {logout}}).wants(t, http.StatusOK, "")
+			answers("a token of before the logout", before, http.StatusUnauthorized)
+			if p := alice.do(http.MethodGet, s.url+"/", nil); p.StatusCode != http.StatusUnauthorized {
+				t.Errorf("a session of before the logout: %d", p.StatusCode)
+			}
+			s.clock.Advance(time.Second)
+			answers("a token of after the logout", accessToken(s, nil, map[string]any{"sid": "session-1"}), http.StatusOK)
+			alice.open(s.url+"/").wants(t, http.StatusOK, "app of alice")
+		})
+	}
+	t.Run("too far ahead", func(t *testing.T) {
+		s := newSite(t)
+		s.op.set(func(p *foreign) { p.now = func() time.Time { return s.clock.Now().Add(11 * time.Minute) } })
+		newBrowser(t).open(s.url+"/").wants(t, http.StatusForbidden, "not logged in")
+		if p := program(t, s, accessToken(s, nil, nil), "/"); p.StatusCode != http.StatusUnauthorized {
+			t.Errorf("a token: %d", p.StatusCode)
+		}
+	})
+}

@@ -31,10 +31,22 @@ func (e *end) until() time.Time {
 	return e.Until
 }
 
-// endNow remembers an end as long as an access token or a session of before may
+// endAt remembers an end as long as an access token or a session of before may
 // count: an access token by its age, a session until nobody has used it for Idle.
-func (s *Store) endNow(now time.Time) end {
-	return end{At: now, Until: now.Add(max(s.config.Bearers, s.config.Idle))}
+func (s *Store) endAt(at time.Time) end {
+	return end{At: at, Until: at.Add(max(s.config.Bearers, s.config.Idle))}
+}
+
+// putEnd writes an end, unless a later one is known.
+func (s *Store) putEnd(tx storage.Tx, name string, e end) error {
+	known, err := s.endsOf.Get(tx, s.config.Site, name)
+	switch {
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
+		return fmt.Errorf("reading ends: %w", err)
+	case err == nil && known.At.After(e.At):
+		return nil
+	}
+	return s.endsOf.Put(tx, s.config.Site, name, &e)
 }
 
 func endsTable() storage.Table[end] {
@@ -65,10 +77,10 @@ func OfToken(provider, jti string) string { return keyOf("jti/" + provider + "/"
 // EndAll ends everything with this name (see OfProvider) that is of before, in one
 // write.
 func (s *Store) EndAll(ctx context.Context, name string) error {
-	e := s.endNow(s.config.Now().UTC())
+	e := s.endAt(s.config.Now().UTC())
 	s.learnEnd(name, e)
 	err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
-		return s.endsOf.Put(tx, s.config.Site, name, &e)
+		return s.putEnd(tx, name, e)
 	})
 	if err != nil {
 		return fmt.Errorf("ending sessions: %w", err)

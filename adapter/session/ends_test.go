@@ -25,7 +25,7 @@ func TestAnEndIsRemembered(t *testing.T) {
 			cookie := e.create(t, "alice", "sid-1", "")
 			issued := e.clock()
 			e.advance(time.Minute)
-			if err := s.EndSubject(t.Context(), "p", "bob"); err != nil {
+			if err := s.EndSubject(t.Context(), "p", "bob", e.clock()); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.EndAll(t.Context(), session.OfProvider("p")); err != nil {
@@ -60,5 +60,22 @@ func TestAnEndIsRemembered(t *testing.T) {
 				t.Errorf("an end is remembered for longer than anything of before counts (%v)", err)
 			}
 		})
+	}
+}
+
+// TestALaterEndStands: what a provider says late, of an instant long ago, does not
+// bring back what has ended since.
+func TestALaterEndStands(t *testing.T) {
+	e := newEnv(t)
+	now := e.clock()
+	for _, at := range []time.Time{now, now.Add(-time.Hour)} {
+		if err := e.sessions.EndSubject(t.Context(), "p", "bob", at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, s := range map[string]*session.Store{"in memory": e.sessions, "in the store": session.NewStore(e.config)} {
+		if over, err := s.Ended(t.Context(), now.Add(-time.Minute), session.OfSubject("p", "bob")); err != nil || !over {
+			t.Errorf("%s the earlier end took the place of the later one (%v)", name, err)
+		}
 	}
 }

@@ -105,7 +105,7 @@ func TestNodesHearOfEachOther(t *testing.T) {
 	}
 	here.run(t)
 	soon(t, "a warm node", func() bool { return e.warm(t, here, cookie) })
-	if err := there.EndProviderSession(t.Context(), "p", "sid-1"); err != nil {
+	if err := there.EndProviderSession(t.Context(), "p", "sid-1", e.clock()); err != nil {
 		t.Fatal(err)
 	}
 	soon(t, "the end of a session", func() bool { return !e.lives(t, here.Store, cookie) })
@@ -117,7 +117,7 @@ func TestNodesHearOfEachOther(t *testing.T) {
 	here.line.broken.Store(&mended)
 	close(here.line.breaks)
 	soon(t, "a cold node", func() bool { return !e.warm(t, here, cookie) })
-	if err := there.EndSubject(t.Context(), "p", "bob"); err != nil {
+	if err := there.EndSubject(t.Context(), "p", "bob", e.clock()); err != nil {
 		t.Fatal(err)
 	}
 	if e.lives(t, here.Store, cookie) {
@@ -181,7 +181,7 @@ func TestEndsOfTokens(t *testing.T) {
 		t.Error("nothing has ended yet")
 	}
 	e.advance(time.Second)
-	if err := there.EndSubject(t.Context(), "p", "alice"); err != nil {
+	if err := there.EndSubject(t.Context(), "p", "alice", e.clock()); err != nil {
 		t.Fatal(err)
 	}
 	if !ended(there, issued, alice, sid) || !ended(here, issued, alice, sid) || ended(here, issued, sid) {
@@ -196,7 +196,7 @@ func TestEndsOfTokens(t *testing.T) {
 		return ended(here, issued, alice) && !ended(here, issued, sid) && here.line.reads.Load() == before
 	}
 	soon(t, "a node that knows of what ended before", warm)
-	if err := there.EndProviderSession(t.Context(), "p", "sid-1"); err != nil {
+	if err := there.EndProviderSession(t.Context(), "p", "sid-1", e.clock()); err != nil {
 		t.Fatal(err)
 	}
 	soon(t, "the end of a provider's session", func() bool { return ended(here, issued, sid) })

@@ -369,26 +369,27 @@ func (s *Store) EndID(ctx context.Context, id string) (ended *Record, err error)
 
 // EndSubject ends all sessions of a subject at a provider, EndProviderSession
 // those that were born in one provider session; and both what tokens were issued
-// before (see Ended), at once in this process even if it cannot be written.
-func (s *Store) EndSubject(ctx context.Context, provider, sub string) error {
-	return s.endBy(ctx, "sub", provider+"/"+sub, OfSubject(provider, sub))
+// until then (see Ended), at once in this process even if it cannot be written. at is
+// an instant of the clock that stamps those tokens, the provider's.
+func (s *Store) EndSubject(ctx context.Context, provider, sub string, at time.Time) error {
+	return s.endBy(ctx, "sub", provider+"/"+sub, OfSubject(provider, sub), at)
 }
 
 // EndProviderSession ends the sessions that a provider's session stands behind.
-func (s *Store) EndProviderSession(ctx context.Context, provider, sid string) error {
-	return s.endBy(ctx, "sid", provider+"/"+sid, OfProviderSession(provider, sid))
+func (s *Store) EndProviderSession(ctx context.Context, provider, sid string, at time.Time) error {
+	return s.endBy(ctx, "sid", provider+"/"+sid, OfProviderSession(provider, sid), at)
 }
 
-func (s *Store) endBy(ctx context.Context, index, value, name string) error {
+func (s *Store) endBy(ctx context.Context, index, value, name string, at time.Time) error {
 	const batch = 200
-	e := s.endNow(s.config.Now().UTC())
+	e := s.endAt(at.UTC())
 	s.learnEnd(name, e)
 	for first := true; ; first = false {
 		var ids []string
 		err := s.config.Store.Update(ctx, func(tx storage.Tx) error {
 			var err error
 			if first {
-				if err := s.endsOf.Put(tx, s.config.Site, name, &e); err != nil {
+				if err := s.putEnd(tx, name, e); err != nil {
 					return err
 				}
 			}

@@ -111,16 +111,16 @@ func TestLimits(t *testing.T) {
 func TestEnds(t *testing.T) {
 	e := newEnv(t)
 	a1, a2, b := e.create(t, "a", "s1", ""), e.create(t, "a", "s2", ""), e.create(t, "b", "s3", "")
-	if err := e.sessions.EndProviderSession(t.Context(), "p", "s1"); err != nil {
+	if err := e.sessions.EndProviderSession(t.Context(), "p", "s1", e.clock()); err != nil {
 		t.Fatal(err)
 	}
 	if e.lives(t, e.sessions, a1) || !e.lives(t, e.sessions, a2) || !e.lives(t, e.sessions, b) {
 		t.Error("by provider session")
 	}
-	if err := e.sessions.EndSubject(t.Context(), "other provider", "a"); err != nil || !e.lives(t, e.sessions, a2) {
+	if err := e.sessions.EndSubject(t.Context(), "other provider", "a", e.clock()); err != nil || !e.lives(t, e.sessions, a2) {
 		t.Error("another provider's subject ended ours")
 	}
-	if err := e.sessions.EndSubject(t.Context(), "p", "a"); err != nil || e.lives(t, e.sessions, a2) || !e.lives(t, e.sessions, b) {
+	if err := e.sessions.EndSubject(t.Context(), "p", "a", e.clock()); err != nil || e.lives(t, e.sessions, a2) || !e.lives(t, e.sessions, b) {
 		t.Error("by subject")
 	}
 	next := e.create(t, "b", "", b)

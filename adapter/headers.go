@@ -23,6 +23,9 @@ type identityHeaders struct {
 
 func newIdentityHeaders(more []string) *identityHeaders {
 	s := &identityHeaders{names: map[string]struct{}{}}
+	for _, c := range []byte("-_.") { // one letter, by how they are spelled
+		s.initials[lower(c)] = true
+	}
 	for _, list := range [][]string{trusted, more, {ownHeaders}} {
 		for _, name := range list {
 			s.names[spelled(name)] = struct{}{}

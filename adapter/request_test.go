@@ -17,10 +17,11 @@ import (
 // TestForgedIdentityHeaders: what a client says about who it is never reaches
 // the app, on no path and in no spelling, and cannot remove what we say.
 func TestForgedIdentityHeaders(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, func(c *adapter.Config) { c.IdentityHeaders = append(c.IdentityHeaders, "_Staff") })
 	b := newBrowser(t)
 	b.open(s.url + "/")
 	names := []string{
+		"_Staff", "-staff", ".STAFF",
 		"X-User", "x-user", "X_User", "x_user", "X.User", "X-USER", "X_USER", "Remote-User", "REMOTE_USER", "X-Forwarded-User", "X_Forwarded_User",
 		"x-forwarded_user", "X.Forwarded.User", "X-Forwarded-Email", "X-Auth-Request-Email", "Nightlatch-Assertion", "nightlatch_assertion", "Nightlatch.Anything",
 	}

@@ -14,11 +14,16 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/nightlatch/nightlatch/adapter/session"
+	"github.com/nightlatch/nightlatch/adapter/vault"
 	"github.com/nightlatch/nightlatch/page"
 )
 
 // exchangeTime bounds a code exchange, which goes on when its tab is closed.
 const exchangeTime = 15 * time.Second
+
+// keepTime bounds the writing of what a login brought, which is worth more patience: a
+// node that died at the person's grant holds it for a while.
+const keepTime = 2 * vault.HeldFor
 
 // dropFlow ends a flow in the browser: its answer has come.
 func (rp *RelyingParty) dropFlow(w http.ResponseWriter, f flow) {
@@ -44,7 +49,7 @@ func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
 		rp.fail(w, r, http.StatusBadRequest, "invalid_request", "This login has ended or began in another browser. Go back to the page that you wanted and try again.")
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), exchangeTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), exchangeTime+keepTime)
 	defer cancel()
 	d, err := rp.discover(ctx)
 	if err != nil {
@@ -85,7 +90,9 @@ func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
 // complete exchanges the code and writes what it brought; more is another login
 // that should follow at once, nil for none.
 func (rp *RelyingParty) complete(ctx context.Context, w http.ResponseWriter, r *http.Request, d *discovered, f flow, code string) (more *flow, err error) {
-	a, err := rp.exchange(ctx, d, f, code)
+	within, cancel := context.WithTimeout(ctx, exchangeTime)
+	defer cancel()
+	a, err := rp.exchange(within, d, f, code)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nightlatch/nightlatch/adapter"
+	"github.com/nightlatch/nightlatch/adapter/vault"
 )
 
 func scopesAsked(q url.Values) []string {
@@ -358,6 +359,16 @@ func (g *grants) set(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.err = err
+}
+
+// TestSaveOutlivesANode: a node that died while it refreshed the person's grant holds
+// it for a while. The login waits longer than that, however long its exchange took.
+func TestSaveOutlivesANode(t *testing.T) {
+	s := newSite(t)
+	newBrowser(t).open(s.url+"/backup").wants(t, http.StatusOK, "app of alice")
+	if left := time.Until(s.grants.until); left < vault.HeldFor+10*time.Second {
+		t.Errorf("a login gives up after %v, a grant may be held for %v", left, vault.HeldFor)
+	}
 }
 
 // TestClosedTab: a browser that goes away during the code exchange loses its

@@ -48,12 +48,14 @@ type grants struct {
 	saved  []vault.Login
 	kept   map[string]vault.Grant // by sub
 	err    error
-	saving func() // while Save runs
+	saving func()    // while Save runs
+	until  time.Time // when Save has to have ended
 }
 
 func (g *grants) Save(ctx context.Context, l vault.Login) (lost []string, err error) {
 	g.mu.Lock()
 	saving, failed := g.saving, g.err
+	g.until, _ = ctx.Deadline()
 	g.mu.Unlock()
 	if saving != nil {
 		saving()

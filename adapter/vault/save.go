@@ -32,6 +32,9 @@ type Login struct {
 	IdleExpiresIn, RefreshExpiresIn time.Duration
 }
 
+// HeldFor is how long Save waits for a node that died while it refreshed the grant.
+const HeldFor = attemptTimeout + leaseGrace
+
 // leasePoll is the real time between two looks at another node's lease.
 const leasePoll = 250 * time.Millisecond
 

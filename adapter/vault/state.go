@@ -16,6 +16,8 @@ const (
 	giveUpAfter = 30 * 24 * time.Hour
 	// leaseGrace is how long a lease outlives the attempt that it was taken for.
 	leaseGrace = 5 * time.Second
+	// attemptTimeout is Config.AttemptTimeout by default.
+	attemptTimeout = 10 * time.Second
 	// useEvery: how exactly uses are remembered.
 	useEvery = time.Minute
 	// maxAccess cached tokens in a record, maxReplaced tokens to revoke.

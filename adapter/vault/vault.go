@@ -180,7 +180,7 @@ func New(c Config) (*Vault, error) {
 		c.FlightTimeout = 30 * time.Second
 	}
 	if c.AttemptTimeout == 0 {
-		c.AttemptTimeout = 10 * time.Second
+		c.AttemptTimeout = attemptTimeout
 	}
 	if c.RetryPause == 0 {
 		c.RetryPause = 250 * time.Millisecond

@@ -32,7 +32,8 @@ type Login struct {
 	IdleExpiresIn, RefreshExpiresIn time.Duration
 }
 
-// HeldFor is how long Save waits for a node that died while it refreshed the grant.
+// HeldFor is how long Save waits, by default, for a node that died while it refreshed the
+// grant.
 const HeldFor = attemptTimeout + leaseGrace
 
 // leasePoll is the real time between two looks at another node's lease.
